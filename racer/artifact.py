@@ -1,0 +1,58 @@
+"""What a calibration is, on file: `calibration.json`, and whom it was made for."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from racer import __version__
+from racer.conformal import Calibration
+from racer.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Everything that turns probabilities into sets, with the promise it was made under.
+
+    `fingerprint` is that of the scores it was calibrated on: `router` (weights, tokenizer, settings and
+    model order) and `table`. A cut means nothing beside any other router.
+    """
+
+    family: str
+    null: str
+    loss: str
+    calibration: Calibration
+    models: tuple[str, ...]
+    fingerprint: dict
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the artifact; `cut` keeps every bit, and -inf is the string "-inf"."""
+        numbers = asdict(self.calibration)
+        numbers["cut"] = "-inf" if numbers["cut"] == -math.inf else numbers["cut"]
+        record = dict(family=self.family, null=self.null, loss=self.loss, **numbers, models=list(self.models),
+                      fingerprint=self.fingerprint, racer=__version__)
+        partial = Path(path).with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        os.replace(partial, path)
+
+    def check(self, fingerprint: str, models: tuple[str, ...]) -> None:
+        """Raise `ConfigError` unless it was calibrated for this router and this pool, in this order."""
+        if self.models != models:
+            raise ConfigError(f"calibration.json was made for the models {', '.join(self.models)}, the router has "
+                              f"{', '.join(models)}: run `python scripts/calibrate.py run=DIR`")
+        made_for = self.fingerprint.get("router")
+        if made_for != fingerprint:
+            raise ConfigError(f"calibration.json was made for router {made_for}, this router is {fingerprint}: its cut "
+                              "promises nothing here. Score and calibrate this router: python scripts/train.py")
+
+
+def load(path: str | os.PathLike) -> Artifact:
+    """Return the artifact in a file; raise `ConfigError` if there is none."""
+    if not Path(path).is_file():
+        raise ConfigError(f"no calibration at {path}: run `python scripts/calibrate.py run=DIR` first")
+    record = json.loads(Path(path).read_text())
+    fields = {name: record[name] for name in Calibration.__dataclass_fields__}
+    fields["cut"] = float(fields["cut"])  # "-inf" too
+    return Artifact(record["family"], record["null"], record["loss"], Calibration(**fields), tuple(record["models"]),
+                    record["fingerprint"])

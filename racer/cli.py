@@ -1,0 +1,84 @@
+"""What the scripts share: errors a person can read, the folder of a run, settings of later stages."""
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from racer.config import Config, plain
+from racer.errors import ConfigError, RacerError
+
+POST_HOC = ("sets", "risk")  # sections that a later stage may change
+NOT_SETTINGS = ("run", "scores", "run_dir", "cache_dir", "tracking")  # where things are: free to differ
+
+
+@contextmanager
+def clear_errors():
+    """Print what the user can mend as one line on stderr and exit with status 2; let bugs show their traceback."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hydra hands errors on instead of printing them its own way
+    try:
+        yield
+    except (RacerError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run_folder() -> Path:
+    """Return the folder of this job: `run_dir`, or in a sweep the job's own below it."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def explicit(cfg: DictConfig) -> dict:
+    """Return the settings given on the command line, by dotted key, as composed; of a group its name."""
+    given = {}
+    for override in HydraConfig.get().overrides.task:
+        key = override.split("=", 1)[0].lstrip("+~")
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, DictConfig):
+            key, value = f"{key}.name", value.get("name")
+        given[key] = value
+    return given
+
+
+def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
+    """Return the settings of a run with `sets.*` and `risk.*` as given now, and whether any of those was given.
+
+    Raises `ConfigError` if a setting of the router is given that differs from the run's: it cannot be changed after
+    training.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no run in {run}: {path} is missing; train one with `python scripts/train.py run_dir={run}`")
+    saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+    changed = False
+    for key, value in explicit(cfg).items():
+        section = key.split(".")[0]
+        if section in POST_HOC:
+            OmegaConf.update(saved, key, value)
+            changed = True
+        elif section not in NOT_SETTINGS and OmegaConf.select(saved, key) != value and key != "data.name":
+            raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
+                              f"was trained with: train again with `python scripts/train.py {key}={value}`")
+    return plain(saved), changed
+
+
+def as_config(cfg: DictConfig) -> Config:
+    """Return the settings of a composed stage as those of a main job."""
+    stage = plain(cfg)
+    return Config(**{f.name: getattr(stage, f.name) for f in fields(Config)})
+
+
+def keep_verbatim(key: str) -> None:
+    """Keep `key=TEXT` of the command line from being parsed: quotes, commas, braces and ${...} stay as they are."""
+    prefix, texts = f"{key}=", {}
+    for i, argument in enumerate(sys.argv):
+        if argument.startswith(prefix):
+            texts[key] = argument[len(prefix):]
+            sys.argv[i] = f"{prefix}${{verbatim:{key}}}"
+    OmegaConf.register_new_resolver("verbatim", texts.__getitem__, replace=True)

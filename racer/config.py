@@ -1,0 +1,203 @@
+"""Every setting, typed and documented; Hydra composes `conf/` onto these, so a typo is an error."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from racer.conformal import METHODS
+from racer.errors import ConfigError
+from racer.losses import LOSSES
+from racer.sets import FAMILIES, NULLS
+
+
+def _one_of(name: str, value: Any, allowed: tuple) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
+
+
+@dataclass
+class DataConfig:
+    """Which outcome table, and how it is read and split."""
+
+    path: str | None = None  # a folder or file of outcomes, any known format; None: the embedded kitchen
+    tasks: list[str] | None = None  # in-distribution tasks; the test rows of the others become `ood`; None: all
+    missing: str = "error"  # error | drop: queries that lack a model's outcome
+    near_duplicates: str = "report"  # report | drop (train and validation rows only) | off
+    right_at: float = 0.5  # least share of right attempts that counts as right, for `fraction` tasks
+    split_seed: int = 0  # of the splits that the table does not bring
+    n: int = 6000  # queries of the kitchen
+    seed: int = 0  # of the kitchen
+
+    def __post_init__(self):
+        _one_of("data.missing", self.missing, ("error", "drop"))
+        _one_of("data.near_duplicates", self.near_duplicates, ("report", "drop", "off"))
+        if not 0 < self.right_at <= 1:
+            raise ConfigError(f"data.right_at is {self.right_at}, expected a share in (0, 1]")
+
+
+@dataclass
+class EncoderConfig:
+    """Which transformer reads the query."""
+
+    name: str = "custom"
+    path: str = ""  # Hugging Face id or local folder
+    package: str | None = None  # a Python package that carries the weights; used instead of `path` if installed
+    sha256: str | None = None  # of model.safetensors; checked when set
+    freeze: bool = True  # True: embed once, train the head only; False: fine-tune end to end
+    pooling: str = "mean"  # mean | cls
+    max_length: int = 256  # tokens
+    truncation_side: str = "right"  # the side that is cut off: left keeps the end of a long query
+
+    def __post_init__(self):
+        _one_of("encoder.pooling", self.pooling, ("mean", "cls"))
+        _one_of("encoder.truncation_side", self.truncation_side, ("left", "right"))
+        if self.max_length < 4:
+            raise ConfigError(f"encoder.max_length is {self.max_length}, expected at least 4 tokens")
+
+
+@dataclass
+class HeadConfig:
+    """What turns an embedding into one probability per model."""
+
+    name: str = "multilabel"  # multilabel | softmax
+    hidden: int = 256  # width of the hidden layer; 0: linear
+    dropout: float = 0.3
+
+    def __post_init__(self):
+        _one_of("head", self.name, ("multilabel", "softmax"))
+
+
+@dataclass
+class RouterConfig:
+    """Which kind of base router is trained."""
+
+    name: str = "encoder"
+
+    def __post_init__(self):
+        _one_of("router", self.name, ("encoder",))
+
+
+@dataclass
+class TrainConfig:
+    """How the router is trained (through accelerate)."""
+
+    epochs: int = 30
+    batch_size: int = 64  # queries per optimizer step and process group, before accumulation
+    accumulate: int = 1  # batches per optimizer step
+    lr: float = 3e-4  # of the head
+    encoder_lr: float = 5e-5  # of the encoder, when it is fine-tuned
+    weight_decay: float = 0.01
+    warmup: float = 0.1  # share of all steps over which the learning rate rises
+    patience: int = 4  # epochs without a better validation loss before training stops
+    soft_labels: bool = False  # train on the recorded fraction, for `fraction` tasks
+    mixed_precision: str = "no"  # no | bf16 | fp16
+    cpu: bool = False  # stay on the CPU even where there is a GPU
+    save_every: int = 200  # optimizer steps between states from which an interrupted run goes on
+
+    def __post_init__(self):
+        _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
+        for name in ("epochs", "batch_size", "accumulate", "patience", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected at least 1")
+
+
+@dataclass
+class SetsConfig:
+    """Which nested family of sets."""
+
+    family: str = "gap"  # probability | gap
+    null: str = "free"  # learned | one_minus_max | product | free
+
+    def __post_init__(self):
+        _one_of("sets.family", self.family, FAMILIES)
+        _one_of("sets.null", self.null, NULLS)
+
+
+@dataclass
+class RiskConfig:
+    """What is promised."""
+
+    loss: str = "misrouting"  # misrouting | miss
+    method: str = "pac"  # pac: for this calibration set, with confidence 1 - delta; crc: on average
+    alpha: float = 0.1  # the risk level
+    delta: float = 0.1  # used by pac
+
+    def __post_init__(self):
+        _one_of("risk.loss", self.loss, LOSSES)
+        _one_of("risk.method", self.method, METHODS)
+
+
+@dataclass
+class TrackingConfig:
+    """Where a run is mirrored; `metrics.jsonl` is always written first."""
+
+    wandb: str = "offline"  # offline | online | off
+    project: str = "racer"
+    group: str | None = None
+    name: str | None = None
+    checkpoint: bool = True  # log the router as a wandb artifact
+
+    def __post_init__(self):
+        _one_of("tracking.wandb", self.wandb, ("offline", "online", "off"))
+
+
+@dataclass
+class Config:
+    """The main job: `scripts/train.py`."""
+
+    seed: int = 0  # of training: initial weights, order, dropout
+    run_dir: str = "outputs/default"
+    cache_dir: str = ".cache/racer"  # embeddings and trained routers, by content; may be deleted
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sets: SetsConfig = field(default_factory=SetsConfig)
+    risk: RiskConfig = field(default_factory=RiskConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self):
+        if self.sets.null == "learned" and self.head.name == "softmax":
+            raise ConfigError("sets.null=learned needs head=multilabel: the softmax head learns no null; "
+                              "set sets.null=one_minus_max, product or free")
+
+
+@dataclass
+class StageConfig(Config):
+    """A later stage: `scripts/calibrate.py` and `scripts/evaluate.py`."""
+
+    run: str | None = None  # the folder of a run
+    scores: str | None = None  # anyone's scores.npz, calibrated into run_dir
+
+
+@dataclass
+class RouteConfig:
+    """`scripts/route.py`."""
+
+    run: str = "???"
+    query: str | None = None  # one text, verbatim
+    input: str | None = None  # a text file with one query a line, or JSONL with a `query` field
+    output: str | None = None  # a JSONL file; None: the terminal
+
+
+@dataclass
+class PrepareConfig:
+    """`scripts/prepare.py`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    out: str = "???"  # the folder to write
+
+
+def register() -> None:
+    """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
+    for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
+                         "prepare_schema": PrepareConfig}.items():
+        ConfigStore.instance().store(name=name, node=schema)
+
+
+def plain(cfg: DictConfig) -> Any:
+    """Return the composed settings as the plain dataclass, checked; raise on a missing or contradictory value."""
+    return OmegaConf.to_object(cfg)

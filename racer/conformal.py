@@ -1,0 +1,123 @@
+"""From one number per calibration query to a cut with a promise.
+
+For a 0/1 loss that never rises as sets grow, S_i is the smallest cut that serves query i
+(`racer.losses.least_cut`). Each method only decides how many calibration queries `j` may stay
+unserved; the cut is then the order statistic of S that leaves just so many.
+
+`crc`: (j + 1) / (n + 1) <= alpha. Then E[loss of a new query] <= alpha, on average over calibration
+       sets. Angelopoulos et al., "Conformal Risk Control", ICLR 2024, arXiv 2208.02814, Theorem 1.
+`pac`: BinCDF(j; n, alpha) <= delta. Then P(risk of this very cut <= alpha) >= 1 - delta over calibration
+       sets. Bates et al., arXiv 2101.02703; Vovk, "Conditional validity", 2012, Proposition 2.
+Both are exact for every n, every router and ties, if calibration and new queries are exchangeable (`crc`)
+or i.i.d. (`pac`), and no calibration query chose anything.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from racer.bounds import beta_binomial_cdf, binomial_upper
+from racer.errors import ConfigError, Infeasible
+
+METHODS = ("crc", "pac")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A cut and the promise it keeps: at most `allowed` of `n` calibration queries are unserved at `cut`.
+
+    `bound` <= alpha is what the method attains: (unserved + 1) / (n + 1) under `crc`, the Clopper-Pearson
+    upper bound under `pac`. `delta` is None under `crc`. `cut` is -inf if every set may be empty.
+    """
+
+    method: str
+    alpha: float
+    delta: float | None
+    cut: float
+    n: int
+    allowed: int
+    unserved: int
+    bound: float
+
+
+def allowed_unserved(n: int, alpha: float, method: str, delta: float | None = None) -> int:
+    """Return the largest number of `n` calibration queries that may stay unserved; -1 if not even 0 may."""
+    _check(alpha, method, delta)
+    j = np.arange(n)
+    if method == "crc":
+        within = (j + 1) / (n + 1) <= alpha  # both sides are correctly rounded: equal rationals compare equal
+    else:
+        within = special.bdtr(j, n, alpha) <= delta
+    return int(np.count_nonzero(within)) - 1
+
+
+def least_n(alpha: float, method: str, delta: float | None = None) -> int:
+    """Return the fewest calibration queries with which `alpha` can be promised at all (with none unserved)."""
+    _check(alpha, method, delta)
+    n = int(1 / alpha - 1 if method == "crc" else np.log(delta) / np.log1p(-alpha))
+    while allowed_unserved(n, alpha, method, delta) < 0:  # at most two steps: `n` was rounded down
+        n += 1
+    return n
+
+
+def least_alpha(n: int, method: str, delta: float | None = None) -> float:
+    """Return the smallest alpha that `n` calibration queries can promise: that of none unserved."""
+    return 1 / (n + 1) if method == "crc" else float(binomial_upper(0, n, delta)) if n else 1.0
+
+
+def check_feasible(n: int, alpha: float, method: str, delta: float | None = None) -> None:
+    """Raise `Infeasible` if `n` calibration queries cannot promise `alpha`, naming the n needed."""
+    if allowed_unserved(n, alpha, method, delta) >= 0:
+        return
+    needed, reachable = least_n(alpha, method, delta), least_alpha(n, method, delta)
+    at = f" at delta={delta:g}" if method == "pac" else ""
+    raise Infeasible(
+        f"alpha={alpha:g} by {method}{at} needs n >= {needed} calibration queries, got n = {n}: "
+        f"calibrate on {needed - n} more, or raise risk.alpha to {_round_up(reachable)}",
+        n=n, needed=needed, reachable=reachable)
+
+
+def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: float | None = 0.1) -> Calibration:
+    """Return the smallest cut that keeps the promise of `method` at `alpha`; raise `Infeasible` if none does.
+
+    `served` (n,) is S: the smallest cut that serves each calibration query, -inf allowed, no NaN.
+    `alpha` and `delta` lie in (0, 1); `crc` has no delta.
+    """
+    served = np.asarray(served, dtype=np.float64)
+    if np.isnan(served).any():
+        raise ConfigError("a calibration query has S = NaN: probabilities must be numbers in [0, 1]")
+    n, delta = len(served), delta if method == "pac" else None
+    check_feasible(n, alpha, method, delta)
+    allowed = allowed_unserved(n, alpha, method, delta)
+    cut = float(np.partition(served, n - allowed - 1)[n - allowed - 1])  # (n - allowed)-th smallest
+    unserved = int(np.count_nonzero(served > cut))  # fewer than allowed where S is tied at the cut
+    bound = (unserved + 1) / (n + 1) if method == "crc" else float(binomial_upper(unserved, n, delta))
+    return Calibration(method, alpha, delta, cut, n, allowed, unserved, bound)
+
+
+def observed_band(calibration: Calibration, m: int, level: float = 0.95) -> dict[str, float]:
+    """Return where the observed risk on `m` new queries should lie, and how often it exceeds alpha by chance.
+
+    The unserved count is Beta-Binomial(m; j + 1, n - j): exact without ties at the cut, stochastically
+    smaller with them. `low`, `high`: central interval of the rate; `above_alpha`: P(observed rate > alpha).
+    """
+    j, n = calibration.allowed, calibration.n
+    cdf = beta_binomial_cdf(m, j + 1, n - j)
+    low, high = np.searchsorted(cdf, [(1 - level) / 2, (1 + level) / 2])
+    rates = np.arange(m + 1) / m
+    above = 1 - cdf[rates <= calibration.alpha][-1]
+    return {"low": float(low / m), "high": float(min(high, m) / m), "above_alpha": float(max(above, 0.0))}
+
+
+def _check(alpha: float, method: str, delta: float | None) -> None:
+    if method not in METHODS:
+        raise ConfigError(f"risk.method is {method!r}, expected one of {', '.join(METHODS)}")
+    if not 0 < alpha < 1:
+        raise ConfigError(f"risk.alpha is {alpha}, expected a risk level between 0 and 1, both excluded")
+    if method == "pac" and not (delta is not None and 0 < delta < 1):
+        raise ConfigError(f"risk.delta is {delta}, expected a probability between 0 and 1, both excluded, for pac")
+
+
+def _round_up(alpha: float) -> float:
+    return float(np.ceil(alpha * 1e4) / 1e4)

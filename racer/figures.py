@@ -1,0 +1,117 @@
+"""The pictures of a run: risk and size against alpha, set sizes, reliability, accuracy against cost."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from racer.artifact import Artifact
+from racer.evaluate import alpha_curve, reliability
+from racer.scores import Scores
+
+BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#d1690e", "#8a8f98", "#2a7f4f"
+STYLE = {"fmt": "o-", "capsize": 2, "markersize": 3.5, "linewidth": 1.4}
+BASELINES = {"random": "random", "best_single": "best single", "best_per_task": "best per task", "top2": "top 2",
+             "all": "ask all", "oracle": "oracle"}
+
+
+def draw_all(scores: Scores, artifact: Artifact, report: dict, folder: Path) -> list[Path]:
+    """Write the four figures of the test split as PNG files into `folder`; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curve = alpha_curve(scores, artifact)
+    figures = {"risk_and_size": risk_and_size(curve, report), "set_size_histogram": set_size_histogram(report),
+               "reliability": reliability_diagram(scores, report), "accuracy_cost": accuracy_cost(curve, report)}
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=140)
+    return [folder / f"{name}.png" for name in figures]
+
+
+def risk_and_size(curve: dict, report: dict) -> Figure:
+    figure, (left, right) = _figure(report, "risk and set size against alpha", panels=2)
+    alphas = list(curve)
+    left.plot([0, max(alphas, default=1)], [0, max(alphas, default=1)], color=GREY, linestyle="--",
+              label="promised")
+    _errorbar(left, alphas, [m["risk"][report["loss"]] for m in curve.values()], BLUE, "observed on test")
+    _labels(left, "risk level alpha", f"{report['loss']} risk")
+    _errorbar(right, alphas, [m["set_size"] for m in curve.values()], BLUE, "models called")
+    _labels(right, "risk level alpha", f"set size (of {len(report['models'])})")
+    share = right.twinx()
+    _errorbar(share, alphas, [m["abstention"] for m in curve.values()], ORANGE, "abstained")
+    share.set(ylim=(0, 1), ylabel="share abstained")
+    share.spines["top"].set_visible(False)
+    left.legend(frameon=False)
+    right.legend(*_merged(right, share), frameon=False, loc="upper right")
+    return figure
+
+
+def set_size_histogram(report: dict) -> Figure:
+    figure, (axis,) = _figure(report, f"set sizes at alpha = {report['alpha']:g}")
+    histogram = report["set_size_histogram"]
+    values = [h["value"] for h in histogram.values()]
+    low_high = [[h["value"] - h["low"] for h in histogram.values()],
+                [h["high"] - h["value"] for h in histogram.values()]]
+    axis.bar([int(k) for k in histogram], values, yerr=low_high, capsize=2, color=[ORANGE] + [BLUE] * (len(values) - 1),
+             error_kw={"elinewidth": 1})
+    _labels(axis, "models in the set (0: abstained)", "share of test queries")
+    return figure
+
+
+def reliability_diagram(scores: Scores, report: dict) -> Figure:
+    figure, (axis,) = _figure(report, "reliability of the probabilities, all models pooled")
+    points = reliability(scores.of_split("test"))
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect")
+    _errorbar(axis, [p["predicted"] for p in points], [p["observed"] for p in points], BLUE, "observed on test")
+    _labels(axis, "predicted probability of being right", "share right")
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    axis.legend(frameon=False)
+    return figure
+
+
+def accuracy_cost(curve: dict, report: dict) -> Figure:
+    """Share of queries with a right model among those called, against what calling them costs."""
+    figure, (axis,) = _figure(report, "accuracy against cost")
+    priced = report["cost"]["usd"] is not None
+    for measured in curve.values():
+        x = measured["cost"]["usd"] if priced else measured["set_size"]
+        axis.errorbar(1000 * x["value"] if priced else x["value"], measured["set_accuracy"]["value"],
+                      yerr=_bars([measured["set_accuracy"]]), color=BLUE, fmt="o", markersize=3.5, capsize=2,
+                      label="RACER sets, one point per alpha" if measured is next(iter(curve.values())) else None)
+    for name, baseline in report["baselines"].items():
+        if baseline:
+            x = 1000 * baseline["cost"]["value"] if priced else baseline["size"]["value"]
+            axis.plot(x, baseline["accuracy"]["value"], "s", color=GREEN if name == "oracle" else GREY, markersize=5)
+            axis.annotate(BASELINES[name], (x, baseline["accuracy"]["value"]), xytext=(5, -9),
+                          textcoords="offset points", fontsize=8, color="#444")
+    _labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
+            "a right model was called")
+    axis.margins(x=0.12)
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _figure(report: dict, title: str, panels: int = 1):
+    figure = Figure(figsize=(5.2 * panels + 0.4, 3.9), layout="constrained")
+    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    figure.suptitle(f"{report['table']}: {title}\n{report['family']} sets, null {report['null']}, {report['method']}, "
+                    f"{report['n']['test']} test queries, 95 % intervals", fontsize=9.5)
+    return figure, axes
+
+
+def _labels(axis, x: str, y: str) -> None:
+    axis.set(xlabel=x, ylabel=y)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    if not axis.get_ylim()[0] == 0:
+        axis.set_ylim(bottom=0)
+
+
+def _bars(measured: list[dict]) -> list[list[float]]:
+    return [[m["value"] - m["low"] for m in measured], [m["high"] - m["value"] for m in measured]]
+
+
+def _errorbar(axis, x: list[float], measured: list[dict], color: str, label: str) -> None:
+    axis.errorbar(x, [m["value"] for m in measured], yerr=_bars(measured), color=color, label=label, **STYLE)
+
+
+def _merged(*axes) -> tuple[list, list]:
+    handles, labels = zip(*(axis.get_legend_handles_labels() for axis in axes), strict=True)
+    return sum(handles, []), sum(labels, [])

@@ -1,0 +1,38 @@
+"""The main job: table, router, scores, calibration, report."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from accelerate import PartialState
+
+from racer import data, show, stages
+from racer.config import Config
+from racer.conformal import check_feasible
+from racer.stages import Evaluation
+from racer.router import store
+from racer.tracking import Tracker
+
+
+def run(config: Config, run_dir: Path) -> Evaluation | None:
+    """Do the whole main job in `run_dir`; return what the evaluation found, None in a helper process.
+
+    An infeasible risk level is found before anything is trained.
+    """
+    main = PartialState(cpu=config.train.cpu).is_main_process
+    if main:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        stages.clear(run_dir)
+    table = data.load(config.data)
+    if main:
+        show.table(table)
+    check_feasible(len(table.rows("calibration")), config.risk.alpha, config.risk.method, config.risk.delta)
+    with Tracker(run_dir, config.tracking, asdict(config), active=main) as tracker:
+        scores = store.obtain(config, table, run_dir, tracker.log)
+        if not main:
+            return None
+        scores.save(run_dir / "scores.npz")
+        stages.save_config(run_dir, config)
+        stages.calibrate_run(run_dir, config.sets, config.risk)
+        evaluation = stages.evaluate_run(run_dir)
+        tracker.summarise(evaluation.report, evaluation.figures)
+    return evaluation

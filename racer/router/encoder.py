@@ -1,0 +1,90 @@
+"""From text to one vector: tokens, batches of like length, transformer, pooling."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from racer.router import backbone
+
+BATCH = 64  # texts per forward pass when scoring
+
+
+class Encoder(nn.Module):
+    """A transformer that turns token ids (B, T) into vectors (B, C), by mean or CLS pooling."""
+
+    def __init__(self, folder: Path, pooling: str, max_length: int, truncation_side: str):
+        super().__init__()
+        self.backbone, self.tokenizer = backbone.load(folder)
+        self.tokenizer.truncation_side = truncation_side
+        self.pooling = pooling
+        self.max_length = min(max_length, _longest(self.tokenizer, self.backbone.config))
+        self.width = self.backbone.config.hidden_size  # C
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Return the token ids of each text, cut to `max_length` on the truncation side."""
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"] if texts else []
+
+    def pad(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
+        """Return `input_ids` and `attention_mask`, both (B, T), T the longest of the batch, on the encoder's device."""
+        longest = max(len(t) for t in tokens)
+        ids = np.full((len(tokens), longest), self.tokenizer.pad_token_id)
+        mask = np.zeros_like(ids)
+        for row, t in enumerate(tokens):
+            ids[row, :len(t)], mask[row, :len(t)] = t, 1
+        device = next(self.backbone.parameters()).device
+        return {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, C)
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.backbone.save_pretrained(folder)
+
+    @torch.inference_mode()
+    def embed(self, texts: list[str], progress: bool = False) -> np.ndarray:
+        """Return the vectors (n, C) float32 of the texts, in their order; texts of like length share a batch."""
+        self.eval()
+        tokens = self.tokenize(texts)
+        vectors = np.empty((len(texts), self.width), dtype=np.float32)
+        with tqdm(total=len(texts), desc="embed", unit="query", disable=not progress) as bar:
+            for rows in _batches_of_like_length(tokens):
+                vectors[rows] = self(**self.pad([tokens[r] for r in rows])).float().cpu().numpy()
+                bar.update(len(rows))
+        return vectors
+
+    def share_of_lookalikes(self, texts: list[str], pairs: int = 500) -> float:
+        """Return how alike the truncated texts look: the median share of kept tokens that two of them have in common
+        at the end that is kept, over random pairs; 0 where fewer than two texts are truncated.
+        """
+        kept = [t for t in self.tokenize(texts) if len(t) == self.max_length]
+        if len(kept) < 2:
+            return 0.0
+        ids = np.array(kept)
+        if self.tokenizer.truncation_side == "left":
+            ids = ids[:, ::-1]
+        draws = np.random.default_rng(0).integers(len(ids), size=(pairs, 2))
+        a, b = draws[draws[:, 0] != draws[:, 1]].T
+        common = np.logical_and.accumulate(ids[a, 1:-1] == ids[b, 1:-1], axis=1).sum(axis=1)  # special tokens left out
+        return float(np.median(common / (self.max_length - 2)))
+
+
+def _longest(tokenizer, config) -> int:
+    """The most tokens the transformer can read; position tables of the RoBERTa kind lose two rows to padding."""
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    return min(positions - offset, tokenizer.model_max_length)
+
+
+def _batches_of_like_length(tokens: list[list[int]]) -> Iterator[np.ndarray]:
+    order = np.argsort([-len(t) for t in tokens], kind="stable")  # longest first: memory trouble shows at once
+    for start in range(0, len(order), BATCH):
+        yield order[start:start + BATCH]

@@ -1,0 +1,150 @@
+"""A trained router that opens by itself: text to probabilities to sets."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from racer import artifact, hashing
+from racer.artifact import Artifact
+from racer.config import EncoderConfig, HeadConfig
+from racer.decision import Decision, decide
+from racer.errors import ConfigError
+from racer.router.encoder import Encoder
+from racer.router.heads import HEADS, Head
+from racer.sets import null_probability
+
+SETTINGS, FINGERPRINTS, HEAD, ENCODER = "router.json", "fingerprints.json", "head.safetensors", "encoder"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a router must know beside its weights; `mean_cost` is USD per call and model on train, if known."""
+
+    models: tuple[str, ...]
+    head: dict  # name, hidden, dropout
+    pooling: str
+    max_length: int
+    truncation_side: str
+    mean_cost: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], mean_cost) -> "Settings":
+        return cls(tuple(models), asdict(head), encoder.pooling, encoder.max_length, encoder.truncation_side,
+                   None if mean_cost is None else tuple(map(float, mean_cost)))
+
+    def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
+        """Return the encoder with its weights and a fresh head that fits it."""
+        encoder = Encoder(encoder_folder, self.pooling, self.max_length, self.truncation_side)
+        kind = HEADS[self.head["name"]]
+        return encoder, kind(encoder.width, len(self.models), self.head["hidden"], self.head["dropout"])
+
+
+class Router:
+    """Encoder, head and, once calibrated, the cut that turns probabilities into sets.
+
+    `Router.load("OUT")` opens a run folder with no config; it may have been moved or copied.
+    """
+
+    def __init__(self, settings: Settings, encoder: Encoder, head: Head):
+        self.settings, self.encoder, self.head = settings, encoder.eval(), head.eval()
+        self.fingerprint: str | None = None  # known once saved or loaded
+        self.artifact: Artifact | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.settings.models
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Router":
+        """Return the router of a run folder, with its calibration if there is one.
+
+        Raises `ConfigError` if a file of the router is not the one that was saved, or if the calibration
+        was made for another router.
+        """
+        run = Path(run)
+        folder = run / "router"
+        if not (folder / FINGERPRINTS).is_file():
+            raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
+                              f"`python scripts/train.py run_dir={run}`")
+        fingerprint = _verified(folder)
+        settings = json.loads((folder / SETTINGS).read_text())
+        cost = settings["mean_cost"]
+        settings |= {"models": tuple(settings["models"]), "mean_cost": None if cost is None else tuple(cost)}
+        settings = Settings(**settings)
+        encoder, head = settings.build(folder / ENCODER)
+        head.load_state_dict(load_file(folder / HEAD))
+        router = cls(settings, encoder, head)
+        router.fingerprint = fingerprint
+        if (run / "calibration.json").is_file():
+            router.artifact = artifact.load(run / "calibration.json")
+            router.artifact.check(fingerprint, router.models)
+        return router
+
+    def save(self, folder: Path) -> str:
+        """Write weights, tokenizer, settings and fingerprints into `folder`, replacing it; return the fingerprint."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.encoder.save(folder / ENCODER)
+        save_file({k: v.contiguous().cpu() for k, v in self.head.state_dict().items()}, folder / HEAD)
+        (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n")
+        files = hashing.of_folder(folder)
+        self.fingerprint = hashing.of_json(files)
+        record = {"router": self.fingerprint, "dtype": "float32", "files": files}
+        (folder / FINGERPRINTS).write_text(json.dumps(record, indent=1) + "\n")
+        return self.fingerprint
+
+    def to(self, device: str | torch.device) -> "Router":
+        """Move the router to a device and return it."""
+        self.encoder.to(device)
+        self.head.to(device)
+        return self
+
+    def embed(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
+        """Return the encoder's vectors (n, C) float32."""
+        return self.encoder.embed(list(texts), progress)
+
+    @torch.inference_mode()
+    def of_vectors(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the models' probabilities (n, M) and the learned null (n,) or None, float64, from vectors (n, C)."""
+        device = next(self.head.parameters()).device
+        logits = self.head(torch.from_numpy(vectors).to(device))
+        return self.head.probabilities(logits.cpu().numpy())
+
+    def probabilities(self, texts: Sequence[str], null: str, progress: bool = False) -> np.ndarray:
+        """Return probabilities (n, M+1) float64, the null last and made as `null` says (`racer.sets.NULLS`)."""
+        p, learned = self.of_vectors(self.embed(texts, progress))
+        return np.column_stack([p, null_probability(p, null, learned)])
+
+    def route(self, texts: Sequence[str], progress: bool = False) -> list[Decision]:
+        """Return the decision for each text: the calibrated set, or abstention.
+
+        The same text alone or in a batch gets probabilities within 1e-5, and the same set unless a score
+        lies within 1e-5 of the cut. Raises `ConfigError` if the router is not calibrated or a text is empty.
+        """
+        if isinstance(texts, str):
+            raise ConfigError("route takes a list of texts, got one string: call route([text])")
+        empty = [i for i, text in enumerate(texts) if not text.strip()]
+        if empty:
+            raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
+        if self.artifact is None:
+            raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
+        cost = self.settings.mean_cost
+        p = self.probabilities(texts, self.artifact.null, progress)
+        return decide(p, self.artifact, None if cost is None else np.array(cost))
+
+
+def _verified(folder: Path) -> str:
+    """Return the fingerprint of the router in `folder`; raise `ConfigError` if a file is not the one saved."""
+    record = json.loads((folder / FINGERPRINTS).read_text())
+    found = hashing.of_folder(folder, skip=(FINGERPRINTS,))
+    changed = sorted(k for k in found.keys() | record["files"].keys() if found.get(k) != record["files"].get(k))
+    if changed:
+        raise ConfigError(f"{folder} is not the router that was saved, these files differ: {', '.join(changed)}; "
+                          "restore them from a copy, or train again")
+    return record["router"]

@@ -1,0 +1,192 @@
+"""One training, one router: trained routers are kept by the content they were made of, and used again.
+
+A sweep over risk levels therefore trains each router once, and a training that was killed goes on.
+`cache_dir/routers/KEY/` holds `router/`, `scores.npz` and `history.json`; `KEY.partial/` is a training
+under way. Deleting the cache costs time and nothing else.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from filelock import FileLock
+
+from racer import hashing
+from racer import scores as scores_file
+from racer.config import Config
+from racer.errors import ConfigError
+from racer.router import backbone
+from racer.router.encoder import Encoder
+from racer.router.fit import Examples, Fit, Network, accelerator_for
+from racer.router.heads import labels_of
+from racer.router.router import Router, Settings
+from racer.scores import Scores
+from racer.sets import null_probability
+from racer.table import OutcomeTable
+
+LOOKALIKE = 0.5  # of the tokens kept: above this, truncated queries hardly differ
+NOT_OF_THE_WEIGHTS = ("cpu", "save_every")  # training settings that do not change what is learned
+
+log = logging.getLogger(__name__)
+
+
+def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[dict], None]) -> Scores:
+    """Train the router that `config` and `table` describe, or take it from the cache; return its scores.
+
+    Puts it into `run_dir/router`. `tell` receives the training curve, line by line, also of a router used again.
+    """
+    cache = Path(config.cache_dir)
+    source = backbone.locate(config.encoder, cache)
+    home = cache / "routers" / _key(config, table, source)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    accelerator = accelerator_for(config.train)
+    with _one_at_a_time(accelerator, home):
+        if (home / "scores.npz").exists():
+            log.info("this router was trained before, taken from %s", home)
+            for numbers in json.loads((home / "history.json").read_text()):
+                tell(numbers)
+        else:
+            _train(config, table, source, home, accelerator, tell)
+    if accelerator.is_main_process:
+        shutil.rmtree(run_dir / "router", ignore_errors=True)
+        shutil.copytree(home / "router", run_dir / "router", copy_function=_link_or_copy)
+    return scores_file.load(home / "scores.npz")
+
+
+def _key(config: Config, table: OutcomeTable, source: Path) -> str:
+    """Name the training by everything that its weights and scores depend on."""
+    encoder = {k: v for k, v in asdict(config.encoder).items() if k not in ("name", "path", "package", "sha256")}
+    train = {k: v for k, v in asdict(config.train).items() if k not in NOT_OF_THE_WEIGHTS}
+    return hashing.of_json({
+        "table": table.fingerprint(), "right_at": config.data.right_at, "source": hashing.of_folder(source),
+        "encoder": encoder, "router": asdict(config.router), "head": asdict(config.head), "train": train,
+        "seed": config.seed, "code": [hashing.of_file(p) for p in sorted(Path(__file__).parent.glob("*.py"))]})
+
+
+def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accelerator: Accelerator,
+           tell: Callable[[dict], None]) -> None:
+    """Train, score the whole table and move the result to `home` in one step."""
+    partial = home.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    set_seed(config.seed)
+    settings = Settings.of(config.encoder, config.head, table.models, mean_cost(table))
+    encoder, head = settings.build(source)
+    _warn_of_lookalikes(encoder, table)
+    texts = table.queries.tolist()
+    vectors = _cached_vectors(config, encoder, source, texts, accelerator) if config.encoder.freeze else None
+    labels = labels_of(_targets(config, table))
+    head.start_at(head.base_rates(labels[table.rows("train")]))
+    inputs = encoder.tokenize(texts) if vectors is None else vectors
+    train, validation = (_examples(inputs, labels, table.rows(s)) for s in ("train", "validation"))
+    network = Network(head, encoder if vectors is None else None)
+    state = Fit(network, train, validation, config.train, config.seed, accelerator, partial, tell).run()
+    if accelerator.is_main_process:
+        router = Router(settings, encoder, head).to(accelerator.device)
+        fingerprint = {"router": router.save(partial / "router"), "table": table.fingerprint()}
+        _score(router, table, config, vectors, fingerprint).save(partial / "scores.npz")
+        (partial / "history.json").write_text(json.dumps(state.history))
+        for leftover in (*partial.glob("state-*"), partial / "partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        os.replace(partial, home)
+    accelerator.wait_for_everyone()
+
+
+def _targets(config: Config, table: OutcomeTable) -> np.ndarray:
+    right_at = config.data.right_at
+    return table.soft_targets(right_at) if config.train.soft_labels else table.outcomes(right_at)
+
+
+def _examples(inputs, labels: np.ndarray, rows: np.ndarray) -> Examples:
+    chosen = inputs[rows] if isinstance(inputs, np.ndarray) else [inputs[r] for r in rows]
+    return Examples(chosen, labels[rows])
+
+
+def _score(router: Router, table: OutcomeTable, config: Config, vectors: np.ndarray | None,
+           fingerprint: dict) -> Scores:
+    """Return the router's probabilities for every row of the table, in one process, by its final weights.
+
+    The null column is that of `free`; calibration puts another there (`Scores.with_null`).
+    """
+    if vectors is None:
+        vectors = router.embed(table.queries.tolist(), progress=True)
+    p, learned = router.of_vectors(vectors)
+    name = f"{table.name} (simulated)" if table.simulated else table.name
+    return Scores(
+        ids=table.ids, split=table.split, task=table.task, models=table.models, null="free", learned_null=learned,
+        probabilities=np.column_stack([p, null_probability(p, "free")]),
+        outcomes=table.outcomes(config.data.right_at), cost=complete_cost(table), table=name, fingerprint=fingerprint)
+
+
+def complete_cost(table: OutcomeTable) -> np.ndarray | None:
+    """Return the costs (n, M) if every cell has one, else None: a sum with holes is no cost."""
+    return None if table.cost is None or np.isnan(table.cost).any() else table.cost
+
+
+def mean_cost(table: OutcomeTable) -> np.ndarray | None:
+    """Return each model's mean cost per call (M,) on the train split, in USD; None where costs are incomplete."""
+    cost = complete_cost(table)
+    return None if cost is None else cost[table.rows("train")].mean(axis=0)
+
+
+def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
+    side = encoder.tokenizer.truncation_side
+    for task in np.unique(table.task.astype(str)):
+        share = encoder.share_of_lookalikes(table.queries[table.task == task].tolist())
+        if share > LOOKALIKE:
+            other = "left" if side == "right" else "right"
+            log.warning("task %s: queries longer than encoder.max_length=%d share a median %.0f %% of the tokens that "
+                        "are kept, so they look alike to the encoder; set encoder.truncation_side=%s",
+                        task, encoder.max_length, 100 * share, other)
+
+
+def _cached_vectors(config: Config, encoder: Encoder, source: Path, texts: list[str],
+                    accelerator: Accelerator) -> np.ndarray:
+    """Return the frozen encoder's vectors (n, C) of the texts, computed once for each content."""
+    settings = [config.encoder.pooling, encoder.max_length, config.encoder.truncation_side]
+    key = hashing.of_json([hashing.of_folder(source), settings, texts])
+    path = Path(config.cache_dir) / "embeddings" / f"{key}.npy"
+    if accelerator.is_main_process and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vectors = encoder.to(accelerator.device).embed(texts, progress=True)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, vectors)
+        os.replace(partial, path)
+    accelerator.wait_for_everyone()
+    return np.load(path)
+
+
+def _one_at_a_time(accelerator: Accelerator, home: Path) -> "_Turn":
+    return _Turn(accelerator, home.with_suffix(".lock"))
+
+
+class _Turn:
+    """The right to train one router: other jobs wait and then find it done; processes of one job share it."""
+
+    def __init__(self, accelerator: Accelerator, path: Path):
+        self.accelerator, self.lock = accelerator, FileLock(path)
+
+    def __enter__(self) -> None:
+        if self.accelerator.is_main_process:
+            self.lock.acquire()
+        self.accelerator.wait_for_everyone()
+
+    def __exit__(self, *_) -> None:
+        if self.accelerator.is_main_process:
+            self.lock.release()
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """A run folder holds its whole router; on one disk the weights take space once."""
+    try:
+        os.link(source, target)
+    except OSError:
+        if not Path(source).is_file():
+            raise ConfigError(f"the cached router lost {source}: delete cache_dir and train again") from None
+        shutil.copy2(source, target)

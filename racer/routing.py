@@ -1,0 +1,43 @@
+"""Routing from the shell: the queries of a command line or a file, and the decisions as JSONL."""
+
+import json
+from pathlib import Path
+
+from racer.config import RouteConfig
+from racer.decision import Decision
+from racer.errors import ConfigError, TableError
+
+
+def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
+    """Return the texts to route and, for each, the record that its decision is added to."""
+    if (config.query is None) == (config.input is None):
+        raise ConfigError('give either query="TEXT" or input=FILE')
+    if config.query is not None:
+        return [config.query], [{"query": config.query}]
+    path = Path(config.input)
+    if not path.is_file():
+        raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or text, one query a line")
+    lines = [(i, line) for i, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    jsonl = path.suffix == ".jsonl"
+    records = [_record(path, i, line) if jsonl else {"query": line.strip()} for i, line in lines]
+    return [r["query"] for r in records], records
+
+
+def write(path: str, records: list[dict], decisions: list[Decision]) -> Path:
+    """Write each record with `members`, `abstain`, `probabilities` (M+1, the null last) and `expected_cost` added."""
+    with open(path, "w") as file:
+        for record, d in zip(records, decisions, strict=True):
+            added = {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
+                     "expected_cost": d.expected_cost}
+            file.write(json.dumps(record | added, ensure_ascii=False) + "\n")
+    return Path(path)
+
+
+def _record(path: Path, line: int, text: str) -> dict:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TableError(f"{path}, line {line}: not JSON ({error.msg}); expected an object with a `query`") from None
+    if not isinstance(record, dict) or not isinstance(record.get("query"), str) or not record["query"].strip():
+        raise TableError(f"{path}, line {line}: expected an object with a `query` that is a text, got {text[:80]}")
+    return record

@@ -1,0 +1,132 @@
+"""What is on file between a router and everything after it: `scores.npz`.
+
+One row per query of the table, all splits. Torch ends here: calibration, evaluation and anyone's
+own router meet in this file, which loads without pickle.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from racer.errors import TableError
+from racer.sets import null_probability
+from racer.table import OOD, SPLITS
+
+REQUIRED = ("ids", "split", "task", "models", "probabilities", "outcomes")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A router's probabilities beside the recorded outcomes.
+
+    `probabilities` (n, M+1) in [0, 1], the null last, made as `null` says (`racer.sets.NULLS`);
+    `learned_null` (n,) keeps the router's own null, where it has one, so that another choice can
+    be undone. `outcomes` (n, M) are binarised. `cost` (n, M) in USD, only if every cell is known.
+    `fingerprint` names the router and the table the file came from.
+    """
+
+    ids: np.ndarray  # (n,) str
+    split: np.ndarray  # (n,) str
+    task: np.ndarray  # (n,) str
+    models: tuple[str, ...]
+    probabilities: np.ndarray  # (n, M+1) float64
+    outcomes: np.ndarray  # (n, M) bool
+    null: str = "learned"
+    learned_null: np.ndarray | None = None  # (n,) float64
+    cost: np.ndarray | None = None  # (n, M) float64
+    table: str = "unnamed"
+    fingerprint: dict = field(default_factory=dict)
+
+    def take(self, rows: np.ndarray) -> "Scores":
+        """Return these rows (numbers or a mask), in their order."""
+        columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "cost")
+        return replace(self, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
+
+    def of_split(self, split: str) -> "Scores":
+        return self.take(self.split == split)
+
+    def with_null(self, null: str) -> "Scores":
+        """Return the same scores with the null column made another way."""
+        p = self.probabilities[:, :-1]
+        column = null_probability(p, null, self.learned_null)
+        return replace(self, probabilities=np.column_stack([p, column]), null=null)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the file whole or not at all."""
+        arrays = dict(ids=self.ids.astype(str), split=self.split.astype(str), task=self.task.astype(str),
+                      models=np.array(self.models), probabilities=self.probabilities, outcomes=self.outcomes,
+                      null=np.array(self.null), table=np.array(self.table),
+                      fingerprint=np.array(json.dumps(self.fingerprint)))
+        optional = dict(learned_null=self.learned_null, cost=self.cost)
+        arrays |= {name: array for name, array in optional.items() if array is not None}
+        partial = Path(path).with_suffix(".partial.npz")
+        np.savez(partial, **arrays)
+        os.replace(partial, path)
+
+
+def load(path: str | os.PathLike) -> Scores:
+    """Return the scores in a file, ours or anyone's, after checking them; raise `TableError` if they are wrong.
+
+    Needed: `ids, split, task, models, probabilities, outcomes`. Without the rest, the last column is taken
+    for the router's own null, costs are unknown and the origin is unnamed.
+    """
+    if not Path(path).is_file():
+        raise TableError(f"no scores at {path}: run `python scripts/train.py` first, or give scores=FILE.npz")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    missing = [name for name in REQUIRED if name not in arrays]
+    if missing:
+        raise TableError(f"{path} lacks {', '.join(missing)}: it has {', '.join(sorted(arrays))}; needed are "
+                         f"{', '.join(REQUIRED)}")
+    foreign = "null" not in arrays
+    probabilities = np.asarray(arrays["probabilities"], dtype=np.float64)
+    scores = Scores(
+        ids=arrays["ids"], split=arrays["split"], task=arrays["task"],
+        models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
+        outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
+        learned_null=probabilities[:, -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
+        table=str(arrays.get("table", Path(path).name)), fingerprint=_origin(arrays.get("fingerprint")))
+    _check(scores, path)
+    return replace(scores, outcomes=scores.outcomes.astype(bool))
+
+
+def _origin(fingerprint: np.ndarray | None) -> dict:
+    text = "" if fingerprint is None else str(fingerprint)
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        parsed = text
+    return parsed if isinstance(parsed, dict) else {"router": text or "unnamed"}
+
+
+def _check(scores: Scores, path) -> None:
+    """Raise `TableError` at the first thing in which the arrays are not what they must be."""
+    n, m = len(scores.ids), len(scores.models)
+    shapes = dict(split=(n,), task=(n,), probabilities=(n, m + 1), outcomes=(n, m), learned_null=(n,), cost=(n, m))
+    for name, shape in shapes.items():
+        array = getattr(scores, name)
+        if array is not None and array.shape != shape:
+            raise TableError(f"{path}: {name} has shape {array.shape}, expected {shape} for {n} queries and {m} models"
+                             + (" (M + 1 columns, the null last)" if name == "probabilities" else ""))
+    bad = ~((scores.probabilities >= 0) & (scores.probabilities <= 1))  # NaN is bad as well
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise TableError(f"{path}: probabilities[{row}, {column}] of query {scores.ids[row]} is "
+                         f"{scores.probabilities[row, column]}, expected a number in [0, 1]")
+    if not np.isin(scores.outcomes, (0, 1)).all():
+        raise TableError(f"{path}: outcomes hold values other than 0 and 1: binarise them first (1 where right)")
+    _check_names(scores, path)
+
+
+def _check_names(scores: Scores, path) -> None:
+    unknown = sorted(set(scores.split) - {*SPLITS, OOD})
+    if unknown:
+        raise TableError(f"{path}: split holds {', '.join(map(repr, unknown))}, expected {', '.join(SPLITS)} or {OOD}")
+    for name, values in (("ids", scores.ids), ("models", scores.models)):
+        unique, counts = np.unique(values, return_counts=True)
+        if (counts > 1).any():
+            raise TableError(f"{path}: {name} holds {unique[counts > 1][0]!r} more than once: each must occur once, "
+                             "or a query would count twice in calibration")

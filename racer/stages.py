@@ -1,0 +1,85 @@
+"""The later stages of a run, from `scores.npz` on: calibrate, evaluate. Seconds, without torch."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from racer import artifact as artifact_file
+from racer import scores as scores_file
+from racer.artifact import Artifact
+from racer.conformal import calibrate
+from racer.config import Config, RiskConfig, SetsConfig
+from racer.errors import TableError
+from racer.evaluate import report
+from racer.figures import draw_all
+from racer.losses import least_cut
+from racer.scores import Scores
+from racer.sets import distance
+from racer.tracking import append, flatten
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the evaluation of a run wrote."""
+
+    report: dict
+    figures: list[Path]
+
+
+def calibrate_scores(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> Artifact:
+    """Return the calibration of the sets of `scores`, whose null is `sets.null`, on their calibration split.
+
+    Raises `Infeasible` if the split is too small for the risk level.
+    """
+    rows = scores.of_split("calibration")
+    s = distance(rows.probabilities, sets.family, scores.null)
+    served = least_cut(s, rows.outcomes, risk.loss)
+    calibration = calibrate(served, risk.alpha, risk.method, risk.delta)
+    return Artifact(sets.family, scores.null, risk.loss, calibration, scores.models, scores.fingerprint)
+
+
+def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path | None = None) -> Artifact:
+    """Calibrate `run/scores.npz`, or the `foreign` scores of anyone's router, and write `run/calibration.json`.
+
+    The null column of `run/scores.npz` is made as `sets.null` says. What an earlier calibration left
+    is removed first, so that a failure leaves nothing stale.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    clear(run)
+    scores = scores_file.load(foreign or run / "scores.npz")
+    if sets.null != scores.null or foreign:
+        scores = scores.with_null(sets.null)
+        scores.save(run / "scores.npz")
+    artifact = calibrate_scores(scores, sets, risk)
+    artifact.save(run / "calibration.json")
+    return artifact
+
+
+def evaluate_run(run: Path) -> Evaluation:
+    """Judge the sets of a calibrated run on its test split; write `report.json` and `figures/`."""
+    scores, artifact = scores_file.load(run / "scores.npz"), artifact_file.load(run / "calibration.json")
+    if not (scores.split == "test").any():
+        raise TableError(f"{run / 'scores.npz'} has no row of split test: nothing to report on; add test rows")
+    result = report(scores, artifact)
+    partial = run / "report.partial"
+    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    os.replace(partial, run / "report.json")
+    append(run, {"report": flatten(result)})
+    return Evaluation(result, draw_all(scores, artifact, result, run / "figures"))
+
+
+def clear(run: Path) -> None:
+    """Remove calibration, report and figures: what a new calibration makes untrue."""
+    for name in ("calibration.json", "report.json"):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / "figures", ignore_errors=True)
+
+
+def save_config(run: Path, config: Config) -> None:
+    """Write `run/config.yaml`: every setting, as it was used."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -1,0 +1,129 @@
+"""What is an outcome table: who answered which query, how well, and at what price.
+
+`n` queries by `M` models. Texts and names are object arrays of `str`; a cell that
+may be absent holds `None` (texts) or NaN (numbers), and a column that no cell of the
+table has is `None` altogether. On disk a table is a folder with `queries.parquet`,
+`outcomes.parquet` and `card.json` (`save` here, `racer.formats.read` to load).
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from racer.errors import TableError
+
+SPLITS = ("train", "validation", "calibration", "test")
+OOD = "ood"  # out-of-distribution test queries: reported apart, under no promise
+KINDS = ("binary", "fraction", "probability")
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """Recorded outcomes of `M` models on `n` queries.
+
+    `scores` (n, M) lie in [0, 1]; what they mean is the task's kind, `kinds[task]`:
+    `binary` (the default), `fraction` (share of repeated attempts that were right) or
+    `probability` (probability of the right option, zero when the model was wrong).
+    `cost` is USD per call. `split` is one of SPLITS or "ood", or "" where unknown.
+    `notes` are sentences for the user about what reading did (rows dropped, say).
+    """
+
+    ids: np.ndarray  # (n,) str
+    queries: np.ndarray  # (n,) str
+    task: np.ndarray  # (n,) str
+    split: np.ndarray  # (n,) str
+    models: tuple[str, ...]  # M names, in column order
+    scores: np.ndarray  # (n, M) float64
+    answers: np.ndarray | None = None  # (n, M) str or None
+    reference: np.ndarray | None = None  # (n,) str or None
+    cost: np.ndarray | None = None  # (n, M) float64, NaN where unknown
+    output_tokens: np.ndarray | None = None  # (n, M) float64, NaN where unknown
+    kinds: dict[str, str] = field(default_factory=dict)  # task -> one of KINDS
+    card: dict = field(default_factory=dict)  # name, description, simulated, prices, ...
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        n, m = len(self.ids), len(self.models)
+        shapes = dict(queries=(n,), task=(n,), split=(n,), scores=(n, m), answers=(n, m), reference=(n,),
+                      cost=(n, m), output_tokens=(n, m))
+        for name, shape in shapes.items():
+            column = getattr(self, name)
+            if column is not None and column.shape != shape:
+                raise TableError(f"{name} has shape {column.shape}, expected {shape} for {n} queries and {m} models: "
+                                 "rebuild the table with `python scripts/prepare.py`")
+
+    @property
+    def name(self) -> str:
+        return self.card.get("name", "unnamed")
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.card.get("simulated", False))
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the row numbers of one split, ascending."""
+        return np.flatnonzero(self.split == split)
+
+    def take(self, rows: np.ndarray) -> "OutcomeTable":
+        """Return the table of these rows (numbers or a mask), in their order."""
+        columns = ("ids", "queries", "task", "split", "scores", "answers", "reference", "cost", "output_tokens")
+        return replace(self, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
+
+    def outcomes(self, right_at: float = 0.5) -> np.ndarray:
+        """Return which models are right, (n, M) bool: the score, read by the kind of its task.
+
+        `probability`: score > 0. `fraction`: score >= `right_at`, in (0, 1]. Else score >= .5.
+        """
+        kind = self._kind()
+        least = np.where(kind == "fraction", right_at, 0.5)
+        return np.where(kind == "probability", self.scores > 0, self.scores >= least)
+
+    def soft_targets(self, right_at: float = 0.5) -> np.ndarray:
+        """Return training targets (n, M) in [0, 1]: the score itself for `fraction` tasks, else the outcome."""
+        return np.where(self._kind() == "fraction", self.scores, self.outcomes(right_at))
+
+    def _kind(self) -> np.ndarray:  # (n, 1)
+        return np.array([self.kinds.get(t, "binary") for t in self.task], dtype=object)[:, None]
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that training, calibration or evaluation can see of the table."""
+        digest = hashlib.sha256(json.dumps([self.models, sorted(self.kinds.items())]).encode())
+        for column in (self.ids, self.queries, self.task, self.split):
+            digest.update(json.dumps(column.tolist()).encode())
+        for numbers in (self.scores, self.cost):
+            digest.update(b"-" if numbers is None else np.ascontiguousarray(numbers, dtype=np.float64).tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write `queries.parquet`, `outcomes.parquet` and `card.json`; return the folder."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        n, m = self.scores.shape
+
+        def cells(column, dtype):  # (n, M) or None -> one long arrow column, NaN and None as null
+            if column is None:
+                return pa.nulls(n * m, dtype)
+            return pa.array(column.reshape(-1), type=dtype, from_pandas=True)
+
+        reference = pa.nulls(n, pa.string()) if self.reference is None else pa.array(self.reference, pa.string())
+        queries = {"id": pa.array(self.ids, pa.string()), "task": pa.array(self.task, pa.string()),
+                   "split": pa.array([s or None for s in self.split], pa.string()),
+                   "query": pa.array(self.queries, pa.string()), "reference": reference}
+        outcomes = {"id": pa.array(np.repeat(self.ids, m), pa.string()),
+                    "model": pa.array(np.tile(np.array(self.models, dtype=object), n), pa.string()),
+                    "score": cells(self.scores, pa.float64()), "answer": cells(self.answers, pa.string()),
+                    "cost": cells(self.cost, pa.float64()), "output_tokens": cells(self.output_tokens, pa.int32())}
+        pq.write_table(pa.table(queries), folder / "queries.parquet", compression="zstd")
+        pq.write_table(pa.table(outcomes), folder / "outcomes.parquet", compression="zstd")
+        prices = {p["name"]: p for p in self.card.get("models", [])}
+        card = {**self.card, "name": self.name, "models": [prices.get(name, {"name": name}) for name in self.models],
+                "score_kinds": dict(self.kinds)}
+        (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        return folder

@@ -1,0 +1,21 @@
+"""Read a table of any known format, check it, and write it as a folder: `python scripts/prepare.py data.path=ANY out=FOLDER`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from racer import cli, config, data, show
+
+config.register()
+
+
+@cli.clear_errors()
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    settings = config.plain(cfg)
+    table = data.load(settings.data)
+    show.table(table)
+    print(f"written: {table.save(settings.out)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""The main job: table, router, scores, calibration, report. `python scripts/train.py [key=value ...]`"""
+
+import hydra
+from omegaconf import DictConfig
+
+from racer import cli, config, pipeline, show
+from racer.stages import Evaluation
+
+config.register()
+
+
+@cli.clear_errors()
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> Evaluation | None:
+    evaluation = pipeline.run(config.plain(cfg), cli.run_folder())
+    if evaluation is not None:
+        show.report(evaluation.report, evaluation.figures)
+    return evaluation
+
+
+if __name__ == "__main__":
+    main()
