@@ -25,8 +25,23 @@ def clear_errors():
     try:
         yield
     except (RacerError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_words(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _words(error: Exception) -> str:
+    """The message; where Hydra wraps another error, the reason of that one."""
+    reason = error.__cause__
+    if isinstance(error, HydraException) and reason is not None:
+        return f"{str(error).splitlines()[0]} {str(reason).splitlines()[0]} (settings: racer/config.py)"
+    return str(error)
+
+
+def hush() -> None:
+    """Keep the progress bars of transformers off the terminal; ours stay."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def run_folder() -> Path:

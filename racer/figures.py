@@ -1,5 +1,6 @@
 """The pictures of a run: risk and size against alpha, set sizes, reliability, accuracy against cost."""
 
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -82,7 +83,7 @@ def accuracy_cost(curve: dict, report: dict) -> Figure:
             axis.annotate(BASELINES[name], (x, baseline["accuracy"]["value"]), xytext=(5, -9),
                           textcoords="offset points", fontsize=8, color="#444")
     _labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
-            "a right model was called")
+            "a right model was called", from_zero=False)
     axis.margins(x=0.12)
     axis.legend(frameon=False, loc="lower right")
     return figure
@@ -96,11 +97,11 @@ def _figure(report: dict, title: str, panels: int = 1):
     return figure, axes
 
 
-def _labels(axis, x: str, y: str) -> None:
+def _labels(axis, x: str, y: str, from_zero: bool = True) -> None:
     axis.set(xlabel=x, ylabel=y)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    if not axis.get_ylim()[0] == 0:
+    if from_zero:
         axis.set_ylim(bottom=0)
 
 
@@ -114,4 +115,4 @@ def _errorbar(axis, x: list[float], measured: list[dict], color: str, label: str
 
 def _merged(*axes) -> tuple[list, list]:
     handles, labels = zip(*(axis.get_legend_handles_labels() for axis in axes), strict=True)
-    return sum(handles, []), sum(labels, [])
+    return list(chain(*handles)), list(chain(*labels))

@@ -8,8 +8,8 @@ from accelerate import PartialState
 from racer import data, show, stages
 from racer.config import Config
 from racer.conformal import check_feasible
-from racer.stages import Evaluation
 from racer.router import store
+from racer.stages import Evaluation
 from racer.tracking import Tracker
 
 

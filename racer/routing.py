@@ -16,7 +16,8 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
         return [config.query], [{"query": config.query}]
     path = Path(config.input)
     if not path.is_file():
-        raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or text, one query a line")
+        raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or a text file with one "
+                          "query a line")
     lines = [(i, line) for i, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
     jsonl = path.suffix == ".jsonl"
     records = [_record(path, i, line) if jsonl else {"query": line.strip()} for i, line in lines]

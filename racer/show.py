@@ -45,12 +45,13 @@ def report(result: dict, figures: list[Path]) -> None:
 
 def calibration(artifact: Artifact, path: Path) -> None:
     """Print the cut and the promise it keeps."""
-    c = artifact.calibration
+    c, out = artifact.calibration, console()
     confidence = "on average" if c.delta is None else f"with confidence {1 - c.delta:g}"
-    console().print(
-        f"{artifact.family} sets, null {artifact.null}: {artifact.loss} risk <= {c.alpha:g} {confidence} ({c.method})\n"
-        f"cut {c.cut:.6g}: {c.unserved} of {c.n} calibration queries unserved, {c.allowed} allowed; bound {c.bound:.4f}\n"
-        f"written: {path}", highlight=False)
+    out.print(f"{artifact.family} sets, null {artifact.null}: {artifact.loss} risk <= {c.alpha:g} {confidence} "
+              f"({c.method})", highlight=False)
+    out.print(f"cut {c.cut:.6g}: {c.unserved} of {c.n} calibration queries unserved, {c.allowed} allowed; "
+              f"bound {c.bound:.4f}", highlight=False)
+    out.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
 def decisions(texts: list[str], found: list[Decision], models: tuple[str, ...]) -> None:
@@ -79,7 +80,8 @@ def _promise(result: dict) -> str:
 
 
 def _policies(result: dict) -> Table:
-    grid = Table("policy", "a right model is asked", "models asked", "USD per 1000 queries", title="who is asked, on test")
+    grid = Table("policy", "a right model is asked", "models asked", "USD per 1000 queries",
+                 title="who is asked, on test")
     cost = result["cost"]["usd"]
     grid.add_row("RACER", _with_interval(result["set_accuracy"]), _with_interval(result["set_size"], 2),
                  _thousand(cost), style="bold")

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from racer import artifact as artifact_file
 from racer import scores as scores_file
 from racer.artifact import Artifact
-from racer.conformal import calibrate
 from racer.config import Config, RiskConfig, SetsConfig
+from racer.conformal import calibrate
 from racer.errors import TableError
 from racer.evaluate import report
 from racer.figures import draw_all

@@ -1,4 +1,5 @@
-"""Read a table of any known format, check it, and write it as a folder: `python scripts/prepare.py data.path=ANY out=FOLDER`."""
+"""Read a table of any known format, check it, split it and write it as a folder:
+`python scripts/prepare.py data.path=ANY out=FOLDER`."""
 
 import hydra
 from omegaconf import DictConfig

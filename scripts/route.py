@@ -11,6 +11,7 @@ config.register()
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="route")
 def main(cfg: DictConfig) -> None:
+    cli.hush()
     settings = config.plain(cfg)
     texts, records = routing.queries(settings)
     router = Router.load(settings.run)

@@ -12,6 +12,7 @@ config.register()
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> Evaluation | None:
+    cli.hush()
     evaluation = pipeline.run(config.plain(cfg), cli.run_folder())
     if evaluation is not None:
         show.report(evaluation.report, evaluation.figures)

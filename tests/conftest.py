@@ -1,12 +1,44 @@
+"""What several tests share: the real tables, composed settings, and one small trained run."""
+
 import os
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from racer import config as schemas
+from racer.config import Config
+
+CONF = Path(__file__).parents[1] / "conf"
+SMALL = ("encoder=tiny", "data.n=600", "train.epochs=2", "train.batch_size=32", "tracking.wandb=off")
 
 
 @pytest.fixture
 def racer_data() -> Path:
-    """The folder with the real outcome data, `routerdc/`, `mmlupro/` and `routerbench/`."""
+    """The folder of the real outcome tables; skips where RACER_DATA is not set."""
     if "RACER_DATA" not in os.environ:
-        pytest.skip("RACER_DATA is not set: point it at the outcome data to test on it")
+        pytest.skip("RACER_DATA is not set: the real outcome tables are not here")
     return Path(os.environ["RACER_DATA"])
+
+
+def composed(*overrides: str, name: str = "train"):
+    """Return the settings that a script would get from these overrides, as the plain dataclass."""
+    schemas.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return schemas.plain(compose(name, overrides=list(overrides)))
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory) -> Config:
+    """Settings of a run that takes seconds: a random tiny encoder, frozen, on 600 kitchen queries."""
+    return composed(*SMALL, f"cache_dir={tmp_path_factory.mktemp('cache')}")
+
+
+@pytest.fixture(scope="session")
+def small_run(small_config, tmp_path_factory) -> Path:
+    """The folder of a finished small run; read it, copy it, never change it."""
+    from racer import pipeline
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    pipeline.run(small_config, folder)
+    return folder

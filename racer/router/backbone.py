@@ -49,7 +49,7 @@ def _local(path: str, cache_dir: Path) -> Path | None:
     if path == TINY:
         return _tiny(cache_dir / "encoders" / TINY)
     if not path:
-        raise ConfigError("encoder.path is empty: give a Hugging Face id or a folder, or choose a preset (encoder=minilm)")
+        raise ConfigError("encoder.path is empty: give a Hugging Face id or a folder, or a preset (encoder=minilm)")
     return Path(path) if Path(path, "config.json").is_file() else None
 
 

@@ -1,0 +1,109 @@
+"""A trained router: it opens by itself, says the same alone and in a batch, and refuses what it was not made for."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import racer
+from racer import scores as scores_file
+from racer.errors import ConfigError
+from racer.sets import distance, select
+
+TEXTS = ["What is 2+2?", "Which number comes next: 2, 4, 8, 16?\nA. 18\nB. 24\nC. 32", "Spell 'saucier' backwards. " * 9]
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    """A copy of the small run, somewhere else."""
+    return shutil.copytree(small_run, tmp_path / "moved")
+
+
+def test_a_moved_run_opens_by_itself_and_routes(run):
+    decisions = racer.Router.load(str(run)).route(TEXTS)
+    calibration = json.loads((run / "calibration.json").read_text())
+    for decision in decisions:
+        assert set(decision.members) <= set(calibration["models"]) and decision.abstain == (not decision.members)
+        p = decision.probabilities
+        assert p.shape == (8,) and p.dtype == np.float64
+        chosen = select(distance(p[None], calibration["family"], calibration["null"]), float(calibration["cut"]))[0]
+        inside = {m for m, c in zip(calibration["models"], chosen, strict=False) if c}
+        assert inside == set(decision.members)
+        in_order = [p[calibration["models"].index(m)] for m in decision.members]
+        assert in_order == sorted(in_order, reverse=True)
+
+
+def test_alone_and_in_a_batch_a_text_gets_the_same(run):
+    router = racer.Router.load(run)
+    together = router.route(TEXTS)
+    cut = router.artifact.calibration.cut
+    for text, decision in zip(TEXTS, together, strict=True):
+        [alone] = router.route([text])
+        np.testing.assert_allclose(alone.probabilities, decision.probabilities, atol=1e-5)
+        s = distance(decision.probabilities[None], router.artifact.family, router.artifact.null)[0]
+        if np.abs(s - cut).min() > 1e-5:
+            assert alone.members == decision.members
+
+
+def test_the_router_says_what_its_scores_say(run, small_config):
+    from racer import data
+
+    table, scores = data.load(small_config.data), scores_file.load(run / "scores.npz")
+    rows = np.flatnonzero(scores.split == "test")[:40]
+    p = racer.Router.load(run).probabilities(table.queries[rows].tolist(), scores.null)
+    assert scores.ids[rows].tolist() == table.ids[rows].tolist()
+    np.testing.assert_allclose(p, scores.probabilities[rows], atol=1e-5)
+
+
+def test_expected_cost_is_the_members_mean_cost_on_train(run, small_config):
+    from racer import data
+
+    table, router = data.load(small_config.data), racer.Router.load(run)
+    mean = dict(zip(table.models, table.cost[table.rows("train")].mean(axis=0), strict=True))
+    for decision in router.route(TEXTS):
+        assert decision.expected_cost == pytest.approx(sum(mean[m] for m in decision.members))
+
+
+def test_changed_weights_are_refused_by_name(run):
+    path = run / "router" / "head.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # the file may be shared with the cache
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"these files differ: head\.safetensors"):
+        racer.Router.load(run)
+
+
+@pytest.mark.parametrize(("key", "value", "says"), [
+    ("fingerprint", {"router": "feed", "table": "x"}, "was made for router feed, this router is"),
+    ("models", ["a", "b"], "was made for the models a, b"),
+])
+def test_a_calibration_of_another_router_or_pool_is_refused(run, key, value, says):
+    path = run / "calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ConfigError, match=says):
+        racer.Router.load(run)
+
+
+def test_without_calibration_it_gives_probabilities_but_no_sets(run):
+    (run / "calibration.json").unlink()
+    router = racer.Router.load(run)
+    assert router.probabilities(TEXTS, "product").shape == (3, 8)
+    with pytest.raises(ConfigError, match="not calibrated"):
+        router.route(TEXTS)
+
+
+def test_a_folder_without_a_router_says_how_to_train_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"no router in .*scripts/train\.py run_dir="):
+        racer.Router.load(tmp_path)
+
+
+@pytest.mark.parametrize(("texts", "says"), [(["fine", "  "], "text 1 of 2 is empty"), ("one string", "a list of texts")])
+def test_bad_texts_are_refused(run, texts, says):
+    with pytest.raises(ConfigError, match=says):
+        racer.Router.load(run).route(texts)
+
+
+def test_routing_nothing_gives_nothing(run):
+    assert racer.Router.load(run).route([]) == []

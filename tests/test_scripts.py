@@ -1,0 +1,141 @@
+"""The commands, as a user types them: each script runs as a process of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+
+from racer import formats
+from racer import scores as scores_file
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str, *arguments: str, cwd: Path, fails: bool = False, **environment: str) -> str:
+    """Run a script and return what it printed: stdout, or stderr where it must fail."""
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments], cwd=cwd, text=True,
+                          capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if fails else done.stdout
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    return shutil.copytree(small_run, tmp_path / "run")
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def test_train_reports_and_names_its_figures(small_config, tmp_path):
+    printed = script("train", *SMALL, f"cache_dir={small_config.cache_dir}", "run_dir=out", cwd=tmp_path)
+    assert "simulated" in printed and "RACER" in printed and "best single" in printed
+    named = [line.removeprefix("figure: ") for line in printed.splitlines() if line.startswith("figure: ")]
+    assert len(named) == 4 and all(Path(path).is_file() for path in named)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # nothing is written anywhere else
+
+
+def test_a_sweep_trains_each_router_once_and_every_run_is_whole(small_config, tmp_path):
+    cache = tmp_path / "cache"
+    script("train", "-m", *SMALL, f"cache_dir={cache}", "hydra.sweep.dir=sweep", "risk.alpha=0.1,0.2",
+           "head=multilabel,softmax", "data.n=300", cwd=tmp_path)
+    runs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
+    assert [r.name for r in runs] == ["0", "1", "2", "3"]
+    assert len([p for p in (cache / "routers").iterdir() if p.is_dir()]) == 2
+    alphas = [read(r / "report.json")["alpha"] for r in runs]
+    assert sorted(alphas) == [0.1, 0.1, 0.2, 0.2]
+    shutil.rmtree(cache)
+    printed = script("route", f"run={runs[3]}", "query=What is 2+2?", cwd=tmp_path)
+    assert "What is 2+2?" in printed
+
+
+def test_later_stages_redo_their_part_without_torch(run, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is not for later stages')")
+    blocked = {"PYTHONPATH": str(tmp_path)}
+    old = read(run / "calibration.json")
+    script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=learned", cwd=tmp_path, **blocked)
+    new = read(run / "calibration.json")
+    assert (new["alpha"], new["null"], new["family"]) == (0.2, "learned", old["family"])
+    assert not (run / "report.json").exists() and not (run / "figures").exists()  # they told of another calibration
+    assert "pac" in script("evaluate", f"run={run}", cwd=tmp_path, **blocked)
+    assert read(run / "report.json")["alpha"] == 0.2 and len(list((run / "figures").glob("*.png"))) == 4
+    script("evaluate", f"run={run}", "risk.alpha=0.3", cwd=tmp_path, **blocked)  # keeps the null chosen before
+    assert (read(run / "report.json")["alpha"], read(run / "report.json")["null"]) == (0.3, "learned")
+
+
+def test_a_later_stage_takes_the_settings_of_training_but_cannot_change_them(run, tmp_path):
+    script("calibrate", f"run={run}", *SMALL, "head=multilabel", "router=encoder", "seed=0", cwd=tmp_path)
+    said = script("calibrate", f"run={run}", "head=softmax", "risk.alpha=0.2", cwd=tmp_path, fails=True)
+    assert "head" in said and "train again" in said
+    assert read(run / "calibration.json")["alpha"] == 0.1  # refused before anything was touched
+
+
+def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
+    scores = scores_file.load(run / "scores.npz").with_null("learned")
+    np.savez(tmp_path / "theirs.npz", ids=scores.ids, split=scores.split, task=scores.task, models=scores.models,
+             probabilities=scores.probabilities, outcomes=scores.outcomes, fingerprint="someone's router")
+    script("calibrate", "scores=theirs.npz", "run_dir=out", "sets.null=learned", "sets.family=probability",
+           cwd=tmp_path)
+    assert read(tmp_path / "out" / "calibration.json")["fingerprint"] == {"router": "someone's router"}
+    stored = scores_file.load(tmp_path / "out" / "scores.npz")
+    np.testing.assert_array_equal(stored.probabilities, scores.probabilities)
+    script("evaluate", "run=out", cwd=tmp_path)
+    report = read(tmp_path / "out" / "report.json")
+    assert report["cost"] == {"usd": None, "share_of_all": None} and report["table"] == "theirs.npz"
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("train", "sets.nul=free"), "sets.nul"),
+    (("train", "risk.alpha=high"), "high"),
+    (("train", "risk.alpha=0.001", "encoder=tiny", "run_dir=x"), "needs n >= 2302 calibration queries"),
+    (("train", "data=routerdc", "run_dir=x"), "environment variable RACER_DATA, which is not set"),
+    (("calibrate",), "give either run=DIR"),
+    (("calibrate", "run=nowhere"), "no run in nowhere"),
+    (("calibrate", "scores=nowhere.npz", "run_dir=x"), "no scores at nowhere.npz"),
+    (("evaluate",), "run=DIR is missing"),
+    (("route", "run=nowhere", "query=hello"), "no router in nowhere"),
+    (("prepare", "out=x", "data.path=nowhere.csv"), "no such file or folder"),
+])
+def test_mistakes_are_one_clear_line(arguments, says, tmp_path, monkeypatch):
+    monkeypatch.delenv("RACER_DATA", raising=False)
+    said = script(*arguments, cwd=tmp_path, fails=True)
+    assert says in said and said.splitlines()[-1].strip()
+
+
+AWKWARD = """What's {x, y} = [1, "2"] if $HOME is ${oc.env:HOME} and 100% = \\frac{1}{1}?"""
+
+
+def test_route_takes_the_query_verbatim(run, tmp_path):
+    script("route", f"run={run}", f"query={AWKWARD}", "output=one.jsonl", cwd=tmp_path)
+    assert read(tmp_path / "one.jsonl")["query"] == AWKWARD
+
+
+def test_route_adds_decisions_to_the_lines_of_a_file(run, tmp_path):
+    records = [{"query": "What is 7 times 8?", "id": "a"}, {"query": AWKWARD, "id": "b", "more": [1, None]}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    script("route", f"run={run}", "input=in.jsonl", "output=out.jsonl", cwd=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for record, line in zip(records, lines, strict=True):
+        assert line | record == line and len(line["probabilities"]) == 8
+        assert line["abstain"] == (not line["members"])
+    (tmp_path / "bad.jsonl").write_text('{"query": "fine"}\n{"text": "no query"}\n')
+    said = script("route", f"run={run}", "input=bad.jsonl", cwd=tmp_path, fails=True)
+    assert "bad.jsonl, line 2" in said
+
+
+def test_prepare_writes_a_table_that_trains(tmp_path):
+    printed = script("prepare", "data.n=300", "out=table", cwd=tmp_path)
+    assert "simulated" in printed
+    table = formats.read(tmp_path / "table")
+    assert len(table.ids) == 300 and table.simulated and set(table.split) == {
+        "train", "validation", "calibration", "test"}
+    script("train", *SMALL, "cache_dir=cache", "run_dir=out", "data.path=table", cwd=tmp_path)
+    assert "simulated" in read(tmp_path / "out" / "report.json")["table"]
