@@ -1,5 +1,6 @@
 """The report: every number against a slow loop over plain Python lists, and the figures drawn from it."""
 
+import json
 import math
 import statistics
 from dataclasses import replace
@@ -30,7 +31,7 @@ def make(seed: int = 0, priced: bool = True, n: int = 60, splits=("train", "cali
     p = rng.beta(0.7, 1.0, size=(n, M + 1))
     p = p if levels is None else np.round(p * levels) / levels
     split = rng.permutation(np.resize(np.array(splits), n))
-    task = np.where(split == "ood", "far", rng.choice(["x", "y"], n))
+    task = np.where(split == "ood", "far", rng.choice(["x", "y"], n)).astype(object)
     task[(split == "test").argmax()] = "unseen"  # a task without a train row
     return Scores(ids=np.array([f"q{i}" for i in range(n)]), split=split, task=task, models=MODELS, probabilities=p,
                   outcomes=rng.random((n, M)) < p[:, :-1], cost=rng.gamma(1.0, 0.01, (n, M)) if priced else None,
@@ -69,7 +70,7 @@ def slow_mean(values: list[float]) -> dict | None:
 def same(ours, slow, name: str = "") -> None:
     """Equal, numbers to 1e-9, dictionaries key by key."""
     if isinstance(slow, dict):
-        assert list(ours) == list(slow) or set(ours) == set(slow), name
+        assert set(ours) == set(slow), name
         for key in slow:
             same(ours[key], slow[key], f"{name}/{key}")
     elif isinstance(slow, float):
@@ -95,7 +96,7 @@ def slow_measure(rows: Scores, artifact: Artifact) -> dict:
         missed.append(any(right) and not served)
         if any(right):
             missed_solvable.append(not served)
-        top.append(right[max(range(M), key=lambda k: (p[k], -k))])  # noqa: B023
+        top.append(right[max(range(M), key=lambda k: (p[k], -k))])
         found.append(served)
         if rows.cost is not None:
             price = rows.cost[i].tolist()
@@ -122,9 +123,9 @@ def slow_baselines(train: Scores, test: Scores) -> dict:
         return max(range(M), key=lambda k: (sum(train.outcomes[i, k] for i in rows), -k))
 
     def judged(called: list[set[int]]) -> dict:
+        bills = [sum(price[i][k] for k in called[i]) for i in range(n)]
         return {"accuracy": slow_share([any(right[i][k] for k in called[i]) for i in range(n)]),
-                "size": slow_mean([float(len(c)) for c in called]),
-                "cost": None if test.cost is None else slow_mean([sum(price[i][k] for k in called[i]) for i in range(n)])}
+                "size": slow_mean([len(c) for c in called]), "cost": None if test.cost is None else slow_mean(bills)}
 
     everyone = list(range(len(train.ids)))
     rows_of = {t: [i for i in everyone if train.task[i] == t] for t in test.task}
@@ -276,6 +277,13 @@ def test_one_row_alone_has_the_sets_it_has_in_the_batch():
         assert (sets_of(scores.take(np.array([i])), artifact)[0] == together[i]).all()
 
 
+def test_the_report_is_strict_json_whatever_the_cut():
+    scores = make()
+    for cut in (-math.inf, 0.4):
+        got = report(scores, with_cut(calibrated(scores), cut))
+        assert json.loads(json.dumps(got, allow_nan=False)) == got
+
+
 def test_every_interval_of_the_report_holds_its_number():
     def intervals(node):
         if isinstance(node, dict):
@@ -373,9 +381,9 @@ def test_the_curve_has_every_alpha_that_can_be_promised_and_no_other(method):
 @pytest.mark.parametrize("bins", [1, 7, 10])
 def test_reliability_against_a_loop(bins):
     scores = make(levels=None)
-    p = np.append(scores.probabilities[:, :-1].ravel(), [0.0, 1.0]).tolist()[:-2]
     slow = {b: [] for b in range(bins)}
-    for probability, right in zip(p, scores.outcomes.ravel().tolist(), strict=True):
+    for probability, right in zip(scores.probabilities[:, :-1].ravel().tolist(), scores.outcomes.ravel().tolist(),
+                                  strict=True):
         slow[min(math.floor(probability * bins), bins - 1)].append((probability, right))
     expected = [{"predicted": statistics.fmean(q for q, _ in pairs), "observed": slow_share([y for _, y in pairs]),
                  "count": len(pairs)} for pairs in slow.values() if pairs]
@@ -403,7 +411,7 @@ def drawn(scores: Scores, artifact: Artifact, folder) -> list[np.ndarray]:
     for name, picture in zip(FIGURES, pixels, strict=True):
         assert picture.shape[0] > 400 and picture.shape[1] > 400, name
         coloured = np.ptp(picture[..., :3], axis=-1) > 0.2  # neither grey nor white: data were drawn
-        assert coloured.mean() > 5e-4, name
+        assert coloured.mean() > 1e-4, name
     return pixels
 
 

@@ -195,10 +195,27 @@ def test_a_missing_array_is_named(tmp_path, missing):
     (dict(split=np.array(["", *SPLITS_OF[1:]])), "split holds '', expected"),
     (dict(ids=np.array(["q1", "q2", "q3", "q2", "q5", "q6"])), "ids holds 'q2' more than once.*count twice"),
     (dict(models=np.array(["a", "b", "a", "c"])), "models holds 'a' more than once"),
+    (dict(cost=changed("cost", (4, 3), np.nan)), r"cost\[4, 3\] of query a,b is nan"),
+    (dict(cost=changed("cost", (4, 3), -0.01)), r"cost\[4, 3\] of query a,b is -0\.01"),
+    (dict(null=np.array("product"), learned_null=changed("learned_null", (1,), 1.5)), r"learned_null.*q2 is 1\.5"),
+    (dict(ids=make().ids.astype(object)), "pickle"),
 ])
 def test_what_is_wrong_is_said(tmp_path, change, message):
     with pytest.raises(TableError, match=message):
         load(foreign(tmp_path, **change))
+
+
+@pytest.mark.parametrize("content", [b"", b"id,split\nq1,test\n"])
+def test_a_file_that_is_no_npz_is_said(tmp_path, content):
+    (tmp_path / "scores.npz").write_bytes(content)
+    with pytest.raises(TableError, match=r"scores\.npz.*npz"):
+        load(tmp_path / "scores.npz")
+
+
+def test_a_single_array_is_no_scores_file(tmp_path):
+    np.save(tmp_path / "scores.npy", make().probabilities)
+    with pytest.raises(TableError, match=r"scores\.npy.*npz"):
+        load(tmp_path / "scores.npy")
 
 
 def test_no_file_is_said_with_the_next_step(tmp_path):

@@ -1,5 +1,7 @@
 """Where the encoder's weights are: a package, a folder, the hub, or made on the spot for tests."""
 
+import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,6 +85,11 @@ def _tiny(folder: Path) -> Path:
         torch.manual_seed(0)
         model = BertModel(BertConfig(vocab_size=len(special) + len(alphabet), hidden_size=32, num_hidden_layers=2,
                                      num_attention_heads=2, intermediate_size=64, max_position_embeddings=512))
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)  # last: writes config.json, the mark of a whole folder
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    tokenizer.save_pretrained(partial)
+    model.save_pretrained(partial)
+    try:
+        os.replace(partial, folder)
+    except OSError:  # another process was first, with the same files
+        shutil.rmtree(partial)
     return folder

@@ -218,6 +218,7 @@ class Fit:
         """Keep the state on disk, whole or not at all, and drop the one before."""
         partial = self.folder / "partial"
         self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()  # every process has written its random states
         if self.accelerator.is_main_process:
             older = _states(self.folder)
             os.replace(partial, self.folder / f"state-{self.state.epoch:05d}-{self.state.batch:08d}")

@@ -43,10 +43,11 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
     Puts it into `run_dir/router`. `tell` receives the training curve, line by line, also of a router used again.
     """
     cache = Path(config.cache_dir)
-    source = backbone.locate(config.encoder, cache)
+    accelerator = accelerator_for(config.train)
+    with accelerator.main_process_first():  # it may have to fetch the weights
+        source = backbone.locate(config.encoder, cache)
     home = cache / "routers" / _key(config, table, source)
     home.parent.mkdir(parents=True, exist_ok=True)
-    accelerator = accelerator_for(config.train)
     with _one_at_a_time(accelerator, home):
         if (home / "scores.npz").exists():
             log.info("this router was trained before, taken from %s", home)
