@@ -33,10 +33,10 @@ class Artifact:
         record = dict(family=self.family, null=self.null, loss=self.loss, **numbers, models=list(self.models),
                       fingerprint=self.fingerprint, racer=__version__)
         partial = Path(path).with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(partial, path)
 
-    def check(self, fingerprint: str, models: tuple[str, ...]) -> None:
+    def check(self, fingerprint: str | None, models: tuple[str, ...]) -> None:
         """Raise `ConfigError` unless it was calibrated for this router and this pool, in this order."""
         if self.models != models:
             raise ConfigError(f"calibration.json was made for the models {', '.join(self.models)}, the router has "
@@ -51,8 +51,12 @@ def load(path: str | os.PathLike) -> Artifact:
     """Return the artifact in a file; raise `ConfigError` if there is none."""
     if not Path(path).is_file():
         raise ConfigError(f"no calibration at {path}: run `python scripts/calibrate.py run=DIR` first")
-    record = json.loads(Path(path).read_text())
-    fields = {name: record[name] for name in Calibration.__dataclass_fields__}
-    fields["cut"] = float(fields["cut"])  # "-inf" too
-    return Artifact(record["family"], record["null"], record["loss"], Calibration(**fields), tuple(record["models"]),
-                    record["fingerprint"])
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        numbers = {name: record[name] for name in Calibration.__dataclass_fields__}
+        numbers["cut"] = float(numbers["cut"])  # "-inf" too
+        return Artifact(record["family"], record["null"], record["loss"], Calibration(**numbers),
+                        tuple(record["models"]), record["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): run "
+                          "`python scripts/calibrate.py run=DIR` again") from None

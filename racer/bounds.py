@@ -10,7 +10,7 @@ def binomial_upper(errors: np.ndarray | int, n: np.ndarray | int, delta: float) 
     P(rate > bound) <= delta whatever the rate. It is <= alpha exactly when BinCDF(errors; n, alpha) <= delta.
     """
     errors = np.asarray(errors, dtype=float)
-    return np.where(errors >= n, 1.0, special.betaincinv(errors + 1, np.maximum(n - errors, 1e-300), 1 - delta))[()]
+    return np.where(errors >= n, 1.0, special.betainccinv(errors + 1, np.maximum(n - errors, 1e-300), delta))[()]
 
 
 def binomial_interval(errors: int, n: int, level: float = 0.95) -> tuple[float, float]:

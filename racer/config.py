@@ -148,7 +148,7 @@ class Config:
     """The main job: `scripts/train.py`."""
 
     seed: int = 0  # of training: initial weights, order, dropout
-    run_dir: str = "outputs/default"
+    run_dir: str = "???"  # the folder of the run; train.py has a default
     cache_dir: str = ".cache/racer"  # embeddings and trained routers, by content; may be deleted
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -44,19 +44,14 @@ class Calibration:
 def allowed_unserved(n: int, alpha: float, method: str, delta: float | None = None) -> int:
     """Return the largest number of `n` calibration queries that may stay unserved; -1 if not even 0 may."""
     _check(alpha, method, delta)
-    j = np.arange(n)
-    if method == "crc":
-        within = (j + 1) / (n + 1) <= alpha  # both sides are correctly rounded: equal rationals compare equal
-    else:
-        within = special.bdtr(j, n, alpha) <= delta
-    return int(np.count_nonzero(within)) - 1
+    return int(np.count_nonzero(_within(np.arange(n), n, alpha, method, delta))) - 1
 
 
 def least_n(alpha: float, method: str, delta: float | None = None) -> int:
     """Return the fewest calibration queries with which `alpha` can be promised at all (with none unserved)."""
     _check(alpha, method, delta)
-    n = int(1 / alpha - 1 if method == "crc" else np.log(delta) / np.log1p(-alpha))
-    while allowed_unserved(n, alpha, method, delta) < 0:  # at most two steps: `n` was rounded down
+    n = max(int(1 / alpha - 1 if method == "crc" else np.log(delta) / np.log1p(-alpha)), 1)
+    while not _within(0, n, alpha, method, delta):  # at most two steps: `n` was rounded down
         n += 1
     return n
 
@@ -72,10 +67,10 @@ def check_feasible(n: int, alpha: float, method: str, delta: float | None = None
         return
     needed, reachable = least_n(alpha, method, delta), least_alpha(n, method, delta)
     at = f" at delta={delta:g}" if method == "pac" else ""
-    raise Infeasible(
-        f"alpha={alpha:g} by {method}{at} needs n >= {needed} calibration queries, got n = {n}: "
-        f"calibrate on {needed - n} more, or raise risk.alpha to {_round_up(reachable)}",
-        n=n, needed=needed, reachable=reachable)
+    rounded = float(np.ceil(reachable * 1e4) / 1e4)
+    instead = f", or raise risk.alpha to {rounded}" if rounded < 1 else ""
+    raise Infeasible(f"alpha={alpha:g} by {method}{at} needs n >= {needed} calibration queries, got n = {n}: "
+                     f"calibrate on {needed - n} more{instead}", n=n, needed=needed, reachable=reachable)
 
 
 def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: float | None = 0.1) -> Calibration:
@@ -110,6 +105,13 @@ def observed_band(calibration: Calibration, m: int, level: float = 0.95) -> dict
     return {"low": float(low / m), "high": float(min(high, m) / m), "above_alpha": float(max(above, 0.0))}
 
 
+def _within(j: np.ndarray | int, n: int, alpha: float, method: str, delta: float | None) -> np.ndarray | bool:
+    """Return whether the promise holds with `j` of `n` unserved: true up to some j, false above."""
+    if method == "crc":
+        return (j + 1) / (n + 1) <= alpha  # both sides are correctly rounded: equal rationals compare equal
+    return special.bdtr(j, n, alpha) <= delta
+
+
 def _check(alpha: float, method: str, delta: float | None) -> None:
     if method not in METHODS:
         raise ConfigError(f"risk.method is {method!r}, expected one of {', '.join(METHODS)}")
@@ -117,7 +119,3 @@ def _check(alpha: float, method: str, delta: float | None) -> None:
         raise ConfigError(f"risk.alpha is {alpha}, expected a risk level between 0 and 1, both excluded")
     if method == "pac" and not (delta is not None and 0 < delta < 1):
         raise ConfigError(f"risk.delta is {delta}, expected a probability between 0 and 1, both excluded, for pac")
-
-
-def _round_up(alpha: float) -> float:
-    return float(np.ceil(alpha * 1e4) / 1e4)

@@ -85,7 +85,8 @@ def accuracy_cost(curve: dict, report: dict) -> Figure:
     _labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
             "a right model was called", from_zero=False)
     axis.margins(x=0.12)
-    axis.legend(frameon=False, loc="lower right")
+    if curve:
+        axis.legend(frameon=False, loc="lower right")
     return figure
 
 

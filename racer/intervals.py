@@ -26,7 +26,7 @@ def mean(values: np.ndarray) -> dict | None:
     n = len(values)
     if n == 0:
         return None
-    value = float(np.mean(values))
+    value = float(np.clip(np.mean(values), np.min(values), np.max(values)))  # rounding may leave the range by a bit
     half = Z * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     return {"value": value, "low": max(value - half, float(np.min(values))),
             "high": min(value + half, float(np.max(values)))}

@@ -13,11 +13,12 @@ from racer.stages import Evaluation
 from racer.tracking import Tracker
 
 
-def run(config: Config, run_dir: Path) -> Evaluation | None:
-    """Do the whole main job in `run_dir`; return what the evaluation found, None in a helper process.
+def run(config: Config) -> Evaluation | None:
+    """Do the whole main job in `config.run_dir`; return what the evaluation found, None in a helper process.
 
     An infeasible risk level is found before anything is trained.
     """
+    run_dir = Path(config.run_dir)
     main = PartialState(cpu=config.train.cpu).is_main_process
     if main:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     if not path.is_file():
         raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or a text file with one "
                           "query a line")
-    lines = [(i, line) for i, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    lines = [(i, line) for i, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line.strip()]
     jsonl = path.suffix == ".jsonl"
     records = [_record(path, i, line) if jsonl else {"query": line.strip()} for i, line in lines]
     return [r["query"] for r in records], records
@@ -26,7 +26,7 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
 
 def write(path: str, records: list[dict], decisions: list[Decision]) -> Path:
     """Write each record with `members`, `abstain`, `probabilities` (M+1, the null last) and `expected_cost` added."""
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         for record, d in zip(records, decisions, strict=True):
             added = {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
                      "expected_cost": d.expected_cost}

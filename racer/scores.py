@@ -6,13 +6,14 @@ own router meet in this file, which loads without pickle.
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from racer.errors import TableError
-from racer.sets import null_probability
+from racer.sets import NULLS, null_probability
 from racer.table import OOD, SPLITS
 
 REQUIRED = ("ids", "split", "task", "models", "probabilities", "outcomes")
@@ -75,8 +76,7 @@ def load(path: str | os.PathLike) -> Scores:
     """
     if not Path(path).is_file():
         raise TableError(f"no scores at {path}: run `python scripts/train.py` first, or give scores=FILE.npz")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    arrays = _arrays(path)
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise TableError(f"{path} lacks {', '.join(missing)}: it has {', '.join(sorted(arrays))}; needed are "
@@ -87,10 +87,23 @@ def load(path: str | os.PathLike) -> Scores:
         ids=arrays["ids"], split=arrays["split"], task=arrays["task"],
         models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
-        learned_null=probabilities[:, -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
+        learned_null=probabilities[..., -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
         table=str(arrays.get("table", Path(path).name)), fingerprint=_origin(arrays.get("fingerprint")))
     _check(scores, path)
+    if scores.null not in NULLS:
+        raise TableError(f"{path}: null is {scores.null!r}, expected one of {', '.join(NULLS)}")
     return replace(scores, outcomes=scores.outcomes.astype(bool))
+
+
+def _arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path):  # what an .npz is; np.load also opens .npy files and pickles
+            pass
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise TableError(f"{path} is no .npz file of plain arrays ({error}): write text columns with .astype(str), "
+                         "they load without pickle") from None
 
 
 def _origin(fingerprint: np.ndarray | None) -> dict:
@@ -111,22 +124,27 @@ def _check(scores: Scores, path) -> None:
         if array is not None and array.shape != shape:
             raise TableError(f"{path}: {name} has shape {array.shape}, expected {shape} for {n} queries and {m} models"
                              + (" (M + 1 columns, the null last)" if name == "probabilities" else ""))
-    bad = ~((scores.probabilities >= 0) & (scores.probabilities <= 1))  # NaN is bad as well
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise TableError(f"{path}: probabilities[{row}, {column}] of query {scores.ids[row]} is "
-                         f"{scores.probabilities[row, column]}, expected a number in [0, 1]")
+    for name, most in (("probabilities", 1), ("learned_null", 1), ("cost", np.finfo(float).max)):
+        _check_range(getattr(scores, name), most, name, scores.ids, path)
     if not np.isin(scores.outcomes, (0, 1)).all():
         raise TableError(f"{path}: outcomes hold values other than 0 and 1: binarise them first (1 where right)")
     _check_names(scores, path)
 
 
+def _check_range(array: np.ndarray | None, most: float, name: str, ids: np.ndarray, path) -> None:
+    bad = [] if array is None else np.argwhere(~((array >= 0) & (array <= most)))  # NaN is bad as well
+    if len(bad):
+        at = tuple(bad[0].tolist())
+        expected = "in [0, 1]" if most == 1 else ">= 0 in every cell: leave cost out if some are unknown"
+        raise TableError(f"{path}: {name}{list(at)} of query {ids[at[0]]} is {array[at]}, expected a number {expected}")
+
+
 def _check_names(scores: Scores, path) -> None:
-    unknown = sorted(set(scores.split) - {*SPLITS, OOD})
+    unknown = sorted(set(scores.split.tolist()) - {*SPLITS, OOD})
     if unknown:
         raise TableError(f"{path}: split holds {', '.join(map(repr, unknown))}, expected {', '.join(SPLITS)} or {OOD}")
     for name, values in (("ids", scores.ids), ("models", scores.models)):
         unique, counts = np.unique(values, return_counts=True)
         if (counts > 1).any():
-            raise TableError(f"{path}: {name} holds {unique[counts > 1][0]!r} more than once: each must occur once, "
-                             "or a query would count twice in calibration")
+            raise TableError(f"{path}: {name} holds {unique[counts > 1].tolist()[0]!r} more than once: each must occur "
+                             "once, or a query would count twice in calibration")

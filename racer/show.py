@@ -54,9 +54,10 @@ def calibration(artifact: Artifact, path: Path) -> None:
     out.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
-def decisions(texts: list[str], found: list[Decision], models: tuple[str, ...]) -> None:
+def decisions(texts: list[str], found: list[Decision], models: tuple[str, ...], trained_on: str) -> None:
     """Print the set of each query, with every model's probability."""
     out = console()
+    out.print(f"router trained on {trained_on}", highlight=False)
     for text, decision in zip(texts, found, strict=True):
         out.print(f"[bold]{_short(text)}[/bold]", highlight=False)
         names = ", ".join(decision.members) or "nobody (abstain)"

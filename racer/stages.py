@@ -13,7 +13,7 @@ from racer import scores as scores_file
 from racer.artifact import Artifact
 from racer.config import Config, RiskConfig, SetsConfig
 from racer.conformal import calibrate
-from racer.errors import TableError
+from racer.errors import ConfigError, TableError
 from racer.evaluate import report
 from racer.figures import draw_all
 from racer.losses import least_cut
@@ -62,11 +62,15 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
 def evaluate_run(run: Path) -> Evaluation:
     """Judge the sets of a calibrated run on its test split; write `report.json` and `figures/`."""
     scores, artifact = scores_file.load(run / "scores.npz"), artifact_file.load(run / "calibration.json")
+    artifact.check(scores.fingerprint.get("router"), scores.models)
+    if scores.null != artifact.null:
+        raise ConfigError(f"{run / 'scores.npz'} has the null {scores.null}, calibration.json is for {artifact.null}: "
+                          f"run `python scripts/calibrate.py run={run}` again")
     if not (scores.split == "test").any():
         raise TableError(f"{run / 'scores.npz'} has no row of split test: nothing to report on; add test rows")
     result = report(scores, artifact)
     partial = run / "report.partial"
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, run / "report.json")
     append(run, {"report": flatten(result)})
     return Evaluation(result, draw_all(scores, artifact, result, run / "figures"))
@@ -82,4 +86,4 @@ def clear(run: Path) -> None:
 def save_config(run: Path, config: Config) -> None:
     """Write `run/config.yaml`: every setting, as it was used."""
     run.mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")

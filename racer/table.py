@@ -64,6 +64,11 @@ class OutcomeTable:
     def simulated(self) -> bool:
         return bool(self.card.get("simulated", False))
 
+    @property
+    def title(self) -> str:
+        """The name as it is shown: a simulated table says so wherever it appears."""
+        return f"{self.name} (simulated)" if self.simulated else self.name
+
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of one split, ascending."""
         return np.flatnonzero(self.split == split)
@@ -125,5 +130,5 @@ class OutcomeTable:
         prices = {p["name"]: p for p in self.card.get("models", [])}
         card = {**self.card, "name": self.name, "models": [prices.get(name, {"name": name}) for name in self.models],
                 "score_kinds": dict(self.kinds)}
-        (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return folder

@@ -19,7 +19,7 @@ class Tracker:
 
     def __enter__(self) -> "Tracker":
         if self.active:
-            (self.run_dir / "metrics.jsonl").write_text("")
+            (self.run_dir / "metrics.jsonl").write_text("", encoding="utf-8")
             if self.settings.wandb != "off":
                 self.run = self._open()
         return self
@@ -64,7 +64,7 @@ class Tracker:
 
 def append(run_dir: Path, numbers: dict) -> None:
     """Append one line to `metrics.jsonl`."""
-    with open(run_dir / "metrics.jsonl", "a") as file:
+    with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(numbers) + "\n")
 
 

@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     router = Router.load(settings.run)
     decisions = router.route(texts, progress=len(texts) > 100)
     if settings.output is None:
-        show.decisions(texts, decisions, router.models)
+        show.decisions(texts, decisions, router.models, router.settings.trained_on)
     else:
         print(f"written: {routing.write(settings.output, records, decisions)}")
 

@@ -1,5 +1,7 @@
 """The main job: table, router, scores, calibration, report. `python scripts/train.py [key=value ...]`"""
 
+from dataclasses import replace
+
 import hydra
 from omegaconf import DictConfig
 
@@ -13,7 +15,7 @@ config.register()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> Evaluation | None:
     cli.hush()
-    evaluation = pipeline.run(config.plain(cfg), cli.run_folder())
+    evaluation = pipeline.run(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
     if evaluation is not None:
         show.report(evaluation.report, evaluation.figures)
     return evaluation

@@ -1,6 +1,7 @@
 """What several tests share: the real tables, composed settings, and one small trained run."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,5 +41,5 @@ def small_run(small_config, tmp_path_factory) -> Path:
     from racer import pipeline
 
     folder = tmp_path_factory.mktemp("runs") / "small"
-    pipeline.run(small_config, folder)
+    pipeline.run(replace(small_config, run_dir=str(folder)))
     return folder

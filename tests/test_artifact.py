@@ -83,3 +83,11 @@ def test_other_models_or_another_order_are_refused(models):
 def test_no_file_is_said_with_the_next_step(tmp_path):
     with pytest.raises(ConfigError, match=r"no calibration at .*run `python scripts/calibrate\.py run=DIR` first"):
         load(tmp_path / "calibration.json")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"family": "gap", "cut": "high"}'])
+def test_a_file_that_is_no_calibration_says_so(content, tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="is not a calibration"):
+        load(path)

@@ -320,8 +320,8 @@ def test_an_earlier_model_wins_a_tie_on_train():
 
 
 def test_each_task_has_its_best_and_an_unseen_task_the_best_single():
-    train = rows([[1, 0, 0]] * 3 + [[0, 1, 0]] * 2, task=["x"] * 3 + ["y"] * 2)
-    test = rows([[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 1]], task=["x", "y", "new", "new"])
+    train = rows([[0, 0, 1]] * 3 + [[0, 1, 0]] * 2, task=["x"] * 3 + ["y"] * 2)
+    test = rows([[0, 0, 1], [0, 1, 0], [0, 0, 1], [0, 1, 0]], task=["x", "y", "new", "new"])
     got = all_baselines(train, test)
     assert got["best_per_task"]["accuracy"]["value"] == 3 / 4
     assert got["best_single"]["accuracy"]["value"] == 2 / 4

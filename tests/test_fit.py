@@ -1,6 +1,7 @@
 """The training loop: order, accumulation, best weights, and a run that is killed and goes on."""
 
 import math
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_every_epoch_holds_each_query_once_in_an_order_of_its_own():
     batches.set(epoch=1, start=0)
     second = list(batches)
     assert first == again != second
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(103))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(103))
     assert [len(b) for b in first] == [8] * 12 + [7] and len(batches) == 13
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from racer import conformal, pipeline, stages
 from racer import scores as scores_file
 from racer.config import RiskConfig, SetsConfig
-from racer.errors import Infeasible
+from racer.errors import ConfigError, Infeasible
 
 CONTRACT = {"alpha", "n", "models", "risk", "set_size", "set_size_histogram", "null_admitted", "abstention",
             "unsolvable", "cost", "top1_accuracy", "set_accuracy", "baselines"}
@@ -71,12 +71,13 @@ def test_an_outsider_can_recompute_cut_and_report_from_the_files(small_run):
 def test_metrics_hold_the_curve_and_the_report(small_run):
     lines = [json.loads(line) for line in (small_run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2]
-    assert lines[-1]["report"]["risk/misrouting/value"] == read(small_run / "report.json")["risk"]["misrouting"]["value"]
+    risk = read(small_run / "report.json")["risk"]["misrouting"]["value"]
+    assert lines[-1]["report"]["risk/misrouting/value"] == risk
 
 
 def test_another_risk_level_uses_the_router_that_is_there(small_config, small_run, tmp_path):
     before = routers(small_config)
-    pipeline.run(replace(small_config, risk=RiskConfig(alpha=0.2)), tmp_path)
+    pipeline.run(replace(small_config, risk=RiskConfig(alpha=0.2), run_dir=str(tmp_path)))
     assert routers(small_config) == before
     for name in ("head.safetensors", "fingerprints.json"):
         assert (tmp_path / "router" / name).read_bytes() == (small_run / "router" / name).read_bytes()
@@ -90,12 +91,12 @@ def test_another_risk_level_uses_the_router_that_is_there(small_config, small_ru
 def test_whatever_changes_the_router_trains_another(override, small_config, small_run, tmp_path):
     config = composed(*SMALL, f"cache_dir={small_config.cache_dir}", override)
     before = routers(small_config)
-    pipeline.run(config, tmp_path)
+    pipeline.run(replace(config, run_dir=str(tmp_path)))
     assert len(routers(small_config)) == len(before) + 1
 
 
 def test_the_same_settings_train_the_same_weights(small_config, small_run, tmp_path):
-    pipeline.run(replace(small_config, cache_dir=str(tmp_path / "cache")), tmp_path / "run")
+    pipeline.run(replace(small_config, cache_dir=str(tmp_path / "cache"), run_dir=str(tmp_path / "run")))
     old, new = (load_file(run / "router" / "head.safetensors") for run in (small_run, tmp_path / "run"))
     for name, value in old.items():
         np.testing.assert_array_equal(new[name], value)
@@ -104,7 +105,7 @@ def test_the_same_settings_train_the_same_weights(small_config, small_run, tmp_p
 def test_fine_tuning_goes_the_whole_road(small_config, tmp_path):
     config = composed(*SMALL, f"cache_dir={small_config.cache_dir}", "encoder.freeze=false", "data.n=200",
                       "risk.method=crc", "head=softmax", "sets.null=one_minus_max", "sets.family=probability")
-    evaluation = pipeline.run(config, tmp_path)
+    evaluation = pipeline.run(replace(config, run_dir=str(tmp_path)))
     assert evaluation.report["method"] == "crc" and evaluation.report["delta"] is None
     scores = scores_file.load(tmp_path / "scores.npz")
     np.testing.assert_allclose(scores.probabilities[:, :-1].sum(axis=1), 1)
@@ -112,17 +113,17 @@ def test_fine_tuning_goes_the_whole_road(small_config, tmp_path):
 
 
 def test_an_infeasible_level_is_found_before_training_and_leaves_nothing_stale(small_config, small_run, tmp_path):
-    pipeline.run(small_config, tmp_path)
+    pipeline.run(replace(small_config, run_dir=str(tmp_path)))
     before = routers(small_config)
     config = composed(*SMALL, f"cache_dir={small_config.cache_dir}", "risk.alpha=0.001", "seed=77")
     with pytest.raises(Infeasible, match=r"needs n >= 2302 calibration queries, got n = \d+"):
-        pipeline.run(config, tmp_path)
+        pipeline.run(replace(config, run_dir=str(tmp_path)))
     assert routers(small_config) == before
     assert not any((tmp_path / name).exists() for name in ("calibration.json", "report.json", "figures"))
 
 
 def test_recalibrating_below_what_is_feasible_leaves_nothing_stale(small_config, tmp_path):
-    pipeline.run(small_config, tmp_path)
+    pipeline.run(replace(small_config, run_dir=str(tmp_path)))
     with pytest.raises(Infeasible) as caught:
         stages.calibrate_run(tmp_path, SetsConfig(), RiskConfig(alpha=0.001, method="crc"))
     assert caught.value.needed == 999 and caught.value.n == conformal_n(tmp_path)
@@ -147,3 +148,14 @@ def test_every_family_and_null_calibrates_from_the_same_scores(family, null, sma
         assert artifact.calibration.allowed == conformal.allowed_unserved(conformal_n(tmp_path), 0.1, "pac", 0.1)
         report = stages.evaluate_run(tmp_path).report
         assert 0 <= report["risk"][loss]["value"] <= 1
+
+
+def test_scores_of_another_router_or_null_are_not_judged_by_this_calibration(small_run, tmp_path):
+    (tmp_path / "calibration.json").write_bytes((small_run / "calibration.json").read_bytes())
+    scores = scores_file.load(small_run / "scores.npz")
+    scores.with_null("product").save(tmp_path / "scores.npz")
+    with pytest.raises(ConfigError, match=r"has the null product, calibration\.json is for free"):
+        stages.evaluate_run(tmp_path)
+    replace(scores, fingerprint={"router": "feed"}).save(tmp_path / "scores.npz")
+    with pytest.raises(ConfigError, match="this router is feed"):
+        stages.evaluate_run(tmp_path)

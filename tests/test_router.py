@@ -11,7 +11,8 @@ from racer import scores as scores_file
 from racer.errors import ConfigError
 from racer.sets import distance, select
 
-TEXTS = ["What is 2+2?", "Which number comes next: 2, 4, 8, 16?\nA. 18\nB. 24\nC. 32", "Spell 'saucier' backwards. " * 9]
+TEXTS = ["What is 2+2?", "Which number comes next: 2, 4, 8, 16?\nA. 18\nB. 24\nC. 32",
+         "Spell 'saucier' backwards. " * 9]
 
 
 @pytest.fixture
@@ -99,7 +100,10 @@ def test_a_folder_without_a_router_says_how_to_train_one(tmp_path):
         racer.Router.load(tmp_path)
 
 
-@pytest.mark.parametrize(("texts", "says"), [(["fine", "  "], "text 1 of 2 is empty"), ("one string", "a list of texts")])
+@pytest.mark.parametrize(("texts", "says"), [
+    (["fine", "  "], "text 1 of 2 is empty"),
+    ("one string", "a list of texts"),
+])
 def test_bad_texts_are_refused(run, texts, says):
     with pytest.raises(ConfigError, match=says):
         racer.Router.load(run).route(texts)

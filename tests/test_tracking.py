@@ -47,7 +47,7 @@ def values(items) -> dict:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_offline_run_holds_config_curve_report_figures_and_checkpoint(small_config, small_run, tmp_path):
     tracking = TrackingConfig(wandb="offline", project="kitchens", group="tests", name="one")
-    evaluation = pipeline.run(replace(small_config, tracking=tracking), tmp_path)
+    evaluation = pipeline.run(replace(small_config, tracking=tracking, run_dir=str(tmp_path)))
     found = records(tmp_path)
     [run] = [r.run for r in found if r.WhichOneof("record_type") == "run"][:1]
     assert (run.project, run.run_group, run.display_name) == ("kitchens", "tests", "one")

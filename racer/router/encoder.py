@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from racer.errors import ConfigError
 from racer.router import backbone
 
 BATCH = 64  # texts per forward pass when scoring
@@ -19,6 +20,9 @@ class Encoder(nn.Module):
     def __init__(self, folder: Path, pooling: str, max_length: int, truncation_side: str):
         super().__init__()
         self.backbone, self.tokenizer = backbone.load(folder)
+        if self.tokenizer.pad_token_id is None:
+            raise ConfigError(f"the tokenizer in {folder} has no padding token: choose an encoder, not a "
+                              "text generator")
         self.tokenizer.truncation_side = truncation_side
         self.pooling = pooling
         self.max_length = min(max_length, _longest(self.tokenizer, self.backbone.config))

@@ -27,6 +27,7 @@ class Settings:
     """What a router must know beside its weights; `mean_cost` is USD per call and model on train, if known."""
 
     models: tuple[str, ...]
+    trained_on: str  # the table's title
     head: dict  # name, hidden, dropout
     pooling: str
     max_length: int
@@ -34,9 +35,11 @@ class Settings:
     mean_cost: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], mean_cost) -> "Settings":
-        return cls(tuple(models), asdict(head), encoder.pooling, encoder.max_length, encoder.truncation_side,
-                   None if mean_cost is None else tuple(map(float, mean_cost)))
+    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], trained_on: str,
+           mean_cost: np.ndarray | None) -> "Settings":
+        cost = None if mean_cost is None else tuple(map(float, mean_cost))
+        return cls(tuple(models), trained_on, asdict(head), encoder.pooling, encoder.max_length,
+                   encoder.truncation_side, cost)
 
     def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
         """Return the encoder with its weights and a fresh head that fits it."""
@@ -73,7 +76,7 @@ class Router:
             raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
                               f"`python scripts/train.py run_dir={run}`")
         fingerprint = _verified(folder)
-        settings = json.loads((folder / SETTINGS).read_text())
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         cost = settings["mean_cost"]
         settings |= {"models": tuple(settings["models"]), "mean_cost": None if cost is None else tuple(cost)}
         settings = Settings(**settings)
@@ -92,11 +95,11 @@ class Router:
         folder.mkdir(parents=True)
         self.encoder.save(folder / ENCODER)
         save_file({k: v.contiguous().cpu() for k, v in self.head.state_dict().items()}, folder / HEAD)
-        (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n")
+        (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
         files = hashing.of_folder(folder)
         self.fingerprint = hashing.of_json(files)
         record = {"router": self.fingerprint, "dtype": "float32", "files": files}
-        (folder / FINGERPRINTS).write_text(json.dumps(record, indent=1) + "\n")
+        (folder / FINGERPRINTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return self.fingerprint
 
     def to(self, device: str | torch.device) -> "Router":
@@ -141,7 +144,7 @@ class Router:
 
 def _verified(folder: Path) -> str:
     """Return the fingerprint of the router in `folder`; raise `ConfigError` if a file is not the one saved."""
-    record = json.loads((folder / FINGERPRINTS).read_text())
+    record = json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8"))
     found = hashing.of_folder(folder, skip=(FINGERPRINTS,))
     changed = sorted(k for k in found.keys() | record["files"].keys() if found.get(k) != record["files"].get(k))
     if changed:

@@ -51,7 +51,7 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
     with _one_at_a_time(accelerator, home):
         if (home / "scores.npz").exists():
             log.info("this router was trained before, taken from %s", home)
-            for numbers in json.loads((home / "history.json").read_text()):
+            for numbers in json.loads((home / "history.json").read_text(encoding="utf-8")):
                 tell(numbers)
         else:
             _train(config, table, source, home, accelerator, tell)
@@ -77,7 +77,7 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     partial = home.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
-    settings = Settings.of(config.encoder, config.head, table.models, mean_cost(table))
+    settings = Settings.of(config.encoder, config.head, table.models, table.title, mean_cost(table))
     encoder, head = settings.build(source)
     _warn_of_lookalikes(encoder, table)
     texts = table.queries.tolist()
@@ -92,7 +92,7 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
         router = Router(settings, encoder, head).to(accelerator.device)
         fingerprint = {"router": router.save(partial / "router"), "table": table.fingerprint()}
         _score(router, table, config, vectors, fingerprint).save(partial / "scores.npz")
-        (partial / "history.json").write_text(json.dumps(state.history))
+        (partial / "history.json").write_text(json.dumps(state.history), encoding="utf-8")
         for leftover in (*partial.glob("state-*"), partial / "partial"):
             shutil.rmtree(leftover, ignore_errors=True)
         os.replace(partial, home)
@@ -118,11 +118,11 @@ def _score(router: Router, table: OutcomeTable, config: Config, vectors: np.ndar
     if vectors is None:
         vectors = router.embed(table.queries.tolist(), progress=True)
     p, learned = router.of_vectors(vectors)
-    name = f"{table.name} (simulated)" if table.simulated else table.name
     return Scores(
         ids=table.ids, split=table.split, task=table.task, models=table.models, null="free", learned_null=learned,
         probabilities=np.column_stack([p, null_probability(p, "free")]),
-        outcomes=table.outcomes(config.data.right_at), cost=complete_cost(table), table=name, fingerprint=fingerprint)
+        outcomes=table.outcomes(config.data.right_at), cost=complete_cost(table), table=table.title,
+        fingerprint=fingerprint)
 
 
 def complete_cost(table: OutcomeTable) -> np.ndarray | None:
