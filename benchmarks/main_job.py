@@ -8,6 +8,7 @@ the cache. `tuned=true` adds the encoder fine-tuned on RouterDC for three epochs
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -41,11 +42,11 @@ def section(name: str, extra: list[str], heads: tuple[str, ...] = tuple(VARIANTS
     overrides = [f"data={name}", "tracking.wandb=off", *extra]
     rows, lines = [], []
     for head in heads:
-        run = ROOT / "outputs" / "main_job" / "-".join([name, head, *(e.replace("/", "-") for e in extra)])
+        run = ROOT / "outputs" / "main_job" / "-".join([name, head, *extra])
         started = time.perf_counter()
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            settings = config.plain(compose("train", overrides=[*overrides, f"head={head}", f"run_dir={run}"]))
-        pipeline.run(settings)
+            settings = config.plain(compose("train", overrides=[*overrides, f"head={head}"]))
+        pipeline.run(replace(settings, run_dir=str(run)))
         seconds = time.perf_counter() - started
         for family, null in VARIANTS[head]:
             stages.calibrate_run(run, SetsConfig(family, null), settings.risk)

@@ -101,6 +101,7 @@ def _figure(report: dict, title: str, panels: int = 1):
 def _labels(axis, x: str, y: str, from_zero: bool = True) -> None:
     axis.set(xlabel=x, ylabel=y)
     axis.grid(alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     if from_zero:
         axis.set_ylim(bottom=0)

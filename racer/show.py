@@ -64,7 +64,7 @@ def decisions(texts: list[str], found: list[Decision], models: tuple[str, ...], 
         cost = "" if decision.expected_cost is None else f", about {decision.expected_cost:.6f} USD"
         out.print(f"  ask: {names}{cost}", highlight=False)
         grid = Table("model", "probability of being right", "asked", box=None, padding=(0, 2))
-        for name, p in zip((*models, "none of them"), decision.probabilities, strict=True):
+        for name, p in zip(models, decision.probabilities, strict=False):
             grid.add_row(name, f"{p:.3f}", "yes" if name in decision.members else "")
         out.print(grid)
 
