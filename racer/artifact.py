@@ -9,6 +9,7 @@ from pathlib import Path
 from racer import __version__
 from racer.conformal import Calibration
 from racer.errors import ConfigError
+from racer.rule import SetRule
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,7 @@ class Artifact:
     model order) and `table`. A cut means nothing beside any other router.
     """
 
-    family: str
-    null: str
+    rule: SetRule
     loss: str
     calibration: Calibration
     models: tuple[str, ...]
@@ -30,7 +30,7 @@ class Artifact:
         """Write the artifact; `cut` keeps every bit, and -inf is the string "-inf"."""
         numbers = asdict(self.calibration)
         numbers["cut"] = "-inf" if numbers["cut"] == -math.inf else numbers["cut"]
-        record = dict(family=self.family, null=self.null, loss=self.loss, **numbers, models=list(self.models),
+        record = dict(**asdict(self.rule), loss=self.loss, **numbers, models=list(self.models),
                       fingerprint=self.fingerprint, racer=__version__)
         partial = Path(path).with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -55,8 +55,10 @@ def load(path: str | os.PathLike) -> Artifact:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = {name: record[name] for name in Calibration.__dataclass_fields__}
         numbers["cut"] = float(numbers["cut"])  # "-inf" too
-        return Artifact(record["family"], record["null"], record["loss"], Calibration(**numbers),
-                        tuple(record["models"]), record["fingerprint"])
+        rule = {name: record[name] for name in SetRule.__dataclass_fields__}
+        rule["prices"] = None if rule["prices"] is None else tuple(rule["prices"])
+        return Artifact(SetRule(**rule), record["loss"], Calibration(**numbers), tuple(record["models"]),
+                        record["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): run "
                           "`python scripts/calibrate.py run=DIR` again") from None

@@ -61,12 +61,12 @@ class EncoderConfig:
 class HeadConfig:
     """What turns an embedding into one probability per model."""
 
-    name: str = "multilabel"  # multilabel | softmax
+    name: str = "latent"  # latent | multilabel | softmax
     hidden: int = 256  # width of the hidden layer; 0: linear
     dropout: float = 0.3
 
     def __post_init__(self):
-        _one_of("head", self.name, ("multilabel", "softmax"))
+        _one_of("head", self.name, ("multilabel", "softmax", "latent"))
 
 
 @dataclass
@@ -107,12 +107,20 @@ class TrainConfig:
 class SetsConfig:
     """Which nested family of sets."""
 
-    family: str = "gap"  # probability | gap
-    null: str = "free"  # learned | one_minus_max | product | free
+    family: str = "coverage"  # coverage | probability | gap
+    null: str = "free"  # learned | joint | one_minus_max | product | free
+    cost_power: float = 0.5  # coverage: how much prices count; 0: not at all, 1: in proportion
+    null_cost: float = 1.0  # coverage: price of the null, in units of the pool's mean price; 0: in every set
+    max_size: int | None = None  # no set holds more models, at any cut
+    max_cost: float | None = None  # USD per query by mean prices on train; no set costs more, at any cut
 
     def __post_init__(self):
         _one_of("sets.family", self.family, FAMILIES)
         _one_of("sets.null", self.null, NULLS)
+        for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ConfigError(f"sets.{name} is {value}, expected a number of at least {least}")
 
 
 @dataclass
@@ -158,11 +166,6 @@ class Config:
     sets: SetsConfig = field(default_factory=SetsConfig)
     risk: RiskConfig = field(default_factory=RiskConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-
-    def __post_init__(self):
-        if self.sets.null == "learned" and self.head.name == "softmax":
-            raise ConfigError("sets.null=learned needs head=multilabel: the softmax head learns no null; "
-                              "set sets.null=one_minus_max, product or free")
 
 
 @dataclass

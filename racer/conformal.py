@@ -58,7 +58,7 @@ def least_n(alpha: float, method: str, delta: float | None = None) -> int:
 
 def least_alpha(n: int, method: str, delta: float | None = None) -> float:
     """Return the smallest alpha that `n` calibration queries can promise: that of none unserved."""
-    return 1 / (n + 1) if method == "crc" else float(binomial_upper(0, n, delta)) if n else 1.0
+    return attained(0, n, method, delta) if n else 1.0
 
 
 def check_feasible(n: int, alpha: float, method: str, delta: float | None = None) -> None:
@@ -76,7 +76,7 @@ def check_feasible(n: int, alpha: float, method: str, delta: float | None = None
 def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: float | None = 0.1) -> Calibration:
     """Return the smallest cut that keeps the promise of `method` at `alpha`; raise `Infeasible` if none does.
 
-    `served` (n,) is S: the smallest cut that serves each calibration query, -inf allowed, no NaN.
+    `served` (n,) is S: the smallest cut that serves each calibration query, +inf if none does; no NaN.
     `alpha` and `delta` lie in (0, 1); `crc` has no delta.
     """
     served = np.asarray(served, dtype=np.float64)
@@ -87,8 +87,18 @@ def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: floa
     allowed = allowed_unserved(n, alpha, method, delta)
     cut = float(np.partition(served, n - allowed - 1)[n - allowed - 1])  # (n - allowed)-th smallest
     unserved = int(np.count_nonzero(served > cut))  # fewer than allowed where S is tied at the cut
-    bound = (unserved + 1) / (n + 1) if method == "crc" else float(binomial_upper(unserved, n, delta))
-    return Calibration(method, alpha, delta, cut, n, allowed, unserved, bound)
+    if cut == np.inf:
+        lost = int(np.count_nonzero(served == np.inf))
+        reachable = attained(lost, n, method, delta)
+        raise Infeasible(f"alpha={alpha:g} is out of reach: within sets.max_size and sets.max_cost {lost} of {n} "
+                         f"calibration queries cannot be served, {allowed} may be unserved: raise risk.alpha above "
+                         f"{reachable:.4f}, or loosen the limits", n=n, needed=None, reachable=reachable)
+    return Calibration(method, alpha, delta, cut, n, allowed, unserved, attained(unserved, n, method, delta))
+
+
+def attained(unserved: int, n: int, method: str, delta: float | None) -> float:
+    """Return the smallest alpha that `unserved` of `n` calibration queries can promise."""
+    return (unserved + 1) / (n + 1) if method == "crc" else float(binomial_upper(unserved, n, delta))
 
 
 def observed_band(calibration: Calibration, m: int, level: float = 0.95) -> dict[str, float]:

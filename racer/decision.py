@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from racer.artifact import Artifact
-from racer.sets import distance, select
+from racer.estimate import Joint
+from racer.sets import select
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Decision:
     expected_cost: float | None
 
 
-def decide(probabilities: np.ndarray, artifact: Artifact, mean_cost: np.ndarray | None) -> list[Decision]:
+def decide(probabilities: np.ndarray, joint: Joint | None, artifact: Artifact,
+           mean_cost: np.ndarray | None) -> list[Decision]:
     """Return the decision for each row of `probabilities` (n, M+1), whose null is the artifact's."""
-    s = distance(probabilities, artifact.family, artifact.null)
+    s = artifact.rule.distance(probabilities, joint)
     chosen = select(s, artifact.calibration.cut)  # (n, M+1)
     order = np.argsort(s[:, :-1], axis=1, kind="stable")
     costs = [None] * len(s) if mean_cost is None else (chosen[:, :-1] @ mean_cost).tolist()

@@ -14,12 +14,12 @@ class ConfigError(RacerError):
 
 
 class Infeasible(RacerError):
-    """No cut keeps the promise on this many calibration queries.
+    """No cut keeps the promise on these calibration queries.
 
-    `needed` is the least number of calibration queries for which one can, and
+    `needed` is the least number of calibration queries for which one can, None if more would not help, and
     `reachable` the smallest alpha that the `n` queries at hand can promise.
     """
 
-    def __init__(self, message: str, *, n: int, needed: int, reachable: float):
+    def __init__(self, message: str, *, n: int, needed: int | None, reachable: float):
         super().__init__(message)
         self.n, self.needed, self.reachable = n, needed, reachable

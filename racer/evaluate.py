@@ -1,16 +1,18 @@
 """How good are the sets: every number of `report.json`, each with its interval."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from racer.artifact import Artifact
 from racer.baselines import all_baselines
-from racer.conformal import allowed_unserved, calibrate, observed_band
+from racer.conformal import calibrate, observed_band
+from racer.errors import Infeasible
 from racer.intervals import mean, share
 from racer.losses import LOSSES, least_cut, loss
 from racer.scores import Scores
-from racer.sets import distance, select
+from racer.sets import select
 from racer.table import OOD, SPLITS
 
 ALPHAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)  # of the figures
@@ -28,7 +30,7 @@ def report(scores: Scores, artifact: Artifact) -> dict:
     counts = {split: int(np.count_nonzero(scores.split == split)) for split in (*SPLITS, OOD)}
     return {
         "table": scores.table, "models": list(scores.models), "n": counts,
-        "family": artifact.family, "null": artifact.null, "loss": artifact.loss, "method": c.method,
+        "family": artifact.rule.family, "null": artifact.rule.null, "loss": artifact.loss, "method": c.method,
         "alpha": c.alpha, "delta": c.delta, "cut": "-inf" if c.cut == -np.inf else c.cut,
         "expected": observed_band(c, len(test.ids)),
         **measure(test, artifact), "baselines": all_baselines(train, test),
@@ -66,7 +68,7 @@ def measure(rows: Scores, artifact: Artifact) -> dict:
 
 def sets_of(rows: Scores, artifact: Artifact) -> np.ndarray:
     """Return the artifact's sets (n, M+1) bool, the null last."""
-    return select(distance(rows.probabilities, artifact.family, artifact.null), artifact.calibration.cut)
+    return select(artifact.rule.distance(rows.probabilities, rows.joint), artifact.calibration.cut)
 
 
 def _cost(members: np.ndarray, cost: np.ndarray | None) -> dict:
@@ -84,11 +86,11 @@ def alpha_curve(scores: Scores, artifact: Artifact, alphas: tuple[float, ...] = 
     For looking, not for choosing: an alpha picked from this curve has seen the test rows.
     """
     calibration, test = scores.of_split("calibration"), scores.of_split("test")
-    s = distance(calibration.probabilities, artifact.family, artifact.null)
+    s = artifact.rule.distance(calibration.probabilities, calibration.joint)
     served = least_cut(s, calibration.outcomes, artifact.loss)
     c, curve = artifact.calibration, {}
     for alpha in alphas:
-        if allowed_unserved(c.n, alpha, c.method, c.delta) >= 0:
+        with suppress(Infeasible):
             at_alpha = calibrate(served, alpha, c.method, c.delta)
             curve[alpha] = measure(test, replace(artifact, calibration=at_alpha))
     return curve

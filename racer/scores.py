@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from racer.errors import TableError
-from racer.sets import NULLS, null_probability
+from racer.estimate import Estimate, Joint
+from racer.sets import NULLS
 from racer.table import OOD, SPLITS
 
+JOINT = ("logits", "loadings", "nodes", "weights")
 REQUIRED = ("ids", "split", "task", "models", "probabilities", "outcomes")
 
 
@@ -25,7 +27,8 @@ class Scores:
 
     `probabilities` (n, M+1) in [0, 1], the null last, made as `null` says (`racer.sets.NULLS`);
     `learned_null` (n,) keeps the router's own null, where it has one, so that another choice can
-    be undone. `outcomes` (n, M) are binarised. `cost` (n, M) in USD, only if every cell is known.
+    be undone; `joint` is its joint, where it has one. `outcomes` (n, M) are binarised. `cost` (n, M) in USD,
+    only if every cell is known.
     `fingerprint` names the router and the table the file came from.
     """
 
@@ -37,6 +40,7 @@ class Scores:
     outcomes: np.ndarray  # (n, M) bool
     null: str = "learned"
     learned_null: np.ndarray | None = None  # (n,) float64
+    joint: Joint | None = None
     cost: np.ndarray | None = None  # (n, M) float64
     table: str = "unnamed"
     fingerprint: dict = field(default_factory=dict)
@@ -44,16 +48,21 @@ class Scores:
     def take(self, rows: np.ndarray) -> "Scores":
         """Return these rows (numbers or a mask), in their order."""
         columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "cost")
-        return replace(self, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
+        joint = None if self.joint is None else self.joint.take(rows)
+        return replace(self, joint=joint, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
 
     def of_split(self, split: str) -> "Scores":
         return self.take(self.split == split)
 
     def with_null(self, null: str) -> "Scores":
         """Return the same scores with the null column made another way."""
-        p = self.probabilities[:, :-1]
-        column = null_probability(p, null, self.learned_null)
-        return replace(self, probabilities=np.column_stack([p, column]), null=null)
+        estimate = Estimate(self.probabilities[:, :-1], self.learned_null, self.joint)
+        return replace(self, probabilities=estimate.probabilities(null), null=null)
+
+    def prices(self) -> tuple[float, ...] | None:
+        """Return each model's mean cost per call on the train rows (M,), USD; None where that is unknown."""
+        train = self.of_split("train")
+        return None if train.cost is None or not len(train.ids) else tuple(train.cost.mean(axis=0).tolist())
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the file whole or not at all."""
@@ -62,6 +71,8 @@ class Scores:
                       null=np.array(self.null), table=np.array(self.table),
                       fingerprint=np.array(json.dumps(self.fingerprint)))
         optional = dict(learned_null=self.learned_null, cost=self.cost)
+        if self.joint is not None:
+            optional |= {name: getattr(self.joint, name) for name in JOINT}
         arrays |= {name: array for name, array in optional.items() if array is not None}
         partial = Path(path).with_suffix(".partial.npz")
         np.savez(partial, **arrays)
@@ -88,7 +99,8 @@ def load(path: str | os.PathLike) -> Scores:
         models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
         learned_null=probabilities[..., -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
-        table=str(arrays.get("table", Path(path).name)), fingerprint=_origin(arrays.get("fingerprint")))
+        joint=_joint(arrays, path), table=str(arrays.get("table", Path(path).name)),
+        fingerprint=_origin(arrays.get("fingerprint")))
     _check(scores, path)
     if scores.null not in NULLS:
         raise TableError(f"{path}: null is {scores.null!r}, expected one of {', '.join(NULLS)}")
@@ -104,6 +116,23 @@ def _arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, ValueError) as error:
         raise TableError(f"{path} is no .npz file of plain arrays ({error}): write text columns with .astype(str), "
                          "they load without pickle") from None
+
+
+def _joint(arrays: dict[str, np.ndarray], path) -> Joint | None:
+    if not set(JOINT) & set(arrays):
+        return None
+    if missing := [name for name in JOINT if name not in arrays]:
+        raise TableError(f"{path} has only a part of a joint: it lacks {', '.join(missing)}; give all of "
+                         f"{', '.join(JOINT)}, or none")
+    joint = Joint(*(np.asarray(arrays[name], dtype=np.float64) for name in JOINT))
+    expected = (arrays["probabilities"].shape[0], arrays["probabilities"].shape[1] - 1)
+    for name in ("logits", "loadings"):
+        if getattr(joint, name).shape != expected or not np.isfinite(getattr(joint, name)).all():
+            raise TableError(f"{path}: {name} has shape {getattr(joint, name).shape}, expected finite numbers (n, M) = "
+                             f"{expected}")
+    if joint.nodes.shape != joint.weights.shape or not np.isclose(joint.weights.sum(), 1) or (joint.weights < 0).any():
+        raise TableError(f"{path}: nodes and weights must be two arrays (Q,), the weights >= 0 and summing to 1")
+    return joint
 
 
 def _origin(fingerprint: np.ndarray | None) -> dict:

@@ -47,8 +47,8 @@ def calibration(artifact: Artifact, path: Path) -> None:
     """Print the cut and the promise it keeps."""
     c, out = artifact.calibration, console()
     confidence = "on average" if c.delta is None else f"with confidence {1 - c.delta:g}"
-    out.print(f"{artifact.family} sets, null {artifact.null}: {artifact.loss} risk <= {c.alpha:g} {confidence} "
-              f"({c.method})", highlight=False)
+    out.print(f"{artifact.rule.family} sets, null {artifact.rule.null}: {artifact.loss} risk <= {c.alpha:g} "
+              f"{confidence} ({c.method})", highlight=False)
     out.print(f"cut {c.cut:.6g}: {c.unserved} of {c.n} calibration queries unserved, {c.allowed} allowed; "
               f"bound {c.bound:.4f}", highlight=False)
     out.print(f"written: {path}", highlight=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -17,8 +17,8 @@ from racer.errors import ConfigError, TableError
 from racer.evaluate import report
 from racer.figures import draw_all
 from racer.losses import least_cut
+from racer.rule import SetRule
 from racer.scores import Scores
-from racer.sets import distance
 from racer.tracking import append, flatten
 
 
@@ -35,11 +35,10 @@ def calibrate_scores(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> Arti
 
     Raises `Infeasible` if the split is too small for the risk level.
     """
-    rows = scores.of_split("calibration")
-    s = distance(rows.probabilities, sets.family, scores.null)
-    served = least_cut(s, rows.outcomes, risk.loss)
+    rows, rule = scores.of_split("calibration"), SetRule(**asdict(sets), prices=scores.prices())
+    served = least_cut(rule.distance(rows.probabilities, rows.joint), rows.outcomes, risk.loss)
     calibration = calibrate(served, risk.alpha, risk.method, risk.delta)
-    return Artifact(sets.family, scores.null, risk.loss, calibration, scores.models, scores.fingerprint)
+    return Artifact(rule, risk.loss, calibration, scores.models, scores.fingerprint)
 
 
 def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path | None = None) -> Artifact:
@@ -63,9 +62,9 @@ def evaluate_run(run: Path) -> Evaluation:
     """Judge the sets of a calibrated run on its test split; write `report.json` and `figures/`."""
     scores, artifact = scores_file.load(run / "scores.npz"), artifact_file.load(run / "calibration.json")
     artifact.check(scores.fingerprint.get("router"), scores.models)
-    if scores.null != artifact.null:
-        raise ConfigError(f"{run / 'scores.npz'} has the null {scores.null}, calibration.json is for {artifact.null}: "
-                          f"run `python scripts/calibrate.py run={run}` again")
+    if scores.null != artifact.rule.null:
+        raise ConfigError(f"{run / 'scores.npz'} has the null {scores.null}, calibration.json is for "
+                          f"{artifact.rule.null}: run `python scripts/calibrate.py run={run}` again")
     if not (scores.split == "test").any():
         raise TableError(f"{run / 'scores.npz'} has no row of split test: nothing to report on; add test rows")
     result = report(scores, artifact)

@@ -10,6 +10,7 @@ from racer import __version__
 from racer.artifact import Artifact, load
 from racer.conformal import calibrate
 from racer.errors import ConfigError
+from racer.rule import SetRule
 
 MODELS = ("b", "a", "大")
 
@@ -18,7 +19,8 @@ def make(cut: float = 0.25, method: str = "pac", **fields) -> Artifact:
     """`cut` may be any float: all S are that number."""
     calibration = calibrate(np.full(40, cut), 0.1, method, 0.1)
     assert calibration.cut == cut
-    return replace(Artifact("gap", "product", "miss", calibration, MODELS, {"router": "r1", "table": "t1"}), **fields)
+    rule, fingerprint = SetRule("gap", "product", prices=(0.1, 0.25, 1 / 3)), {"router": "r1", "table": "t1"}
+    return replace(Artifact(rule, "miss", calibration, MODELS, fingerprint), **fields)
 
 
 @pytest.mark.parametrize("method", ["crc", "pac"])

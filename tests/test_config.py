@@ -37,14 +37,10 @@ def test_unknown_keys_and_wrong_types_are_refused(override):
     ("risk.loss=hinge", "risk.loss is 'hinge'"), ("risk.method=guess", "risk.method is 'guess'"),
     ("data.missing=fill", "data.missing is 'fill'"), ("data.right_at=0", "data.right_at is 0"),
     ("encoder.pooling=max", "encoder.pooling is 'max'"), ("encoder.max_length=2", "at least 4 tokens"),
+    ("sets.max_size=0", "sets.max_size is 0"), ("sets.cost_power=-1", "sets.cost_power is -1"),
     ("train.batch_size=0", "train.batch_size is 0"), ("tracking.wandb=maybe", "tracking.wandb is 'maybe'"),
     ("train.mixed_precision=fp8", "train.mixed_precision is 'fp8'"),
 ])
 def test_values_out_of_range_are_refused_with_what_was_expected(override, says):
     with pytest.raises(ConfigError, match=says.replace("[", r"\[")):
         composed(override)
-
-
-def test_a_null_that_the_head_cannot_learn_is_refused_before_training():
-    with pytest.raises(ConfigError, match=r"sets\.null=learned needs head=multilabel"):
-        composed("head=softmax", "sets.null=learned")

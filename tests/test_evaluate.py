@@ -17,6 +17,7 @@ from racer.evaluate import ALPHAS, alpha_curve, measure, reliability, report, se
 from racer.figures import draw_all
 from racer.intervals import mean, share
 from racer.losses import least_cut
+from racer.rule import SetRule
 from racer.scores import Scores
 from racer.sets import distance
 
@@ -42,7 +43,8 @@ def calibrated(scores: Scores, family: str = "probability", loss: str = "misrout
                method: str = "crc") -> Artifact:
     rows = scores.of_split("calibration")
     served = least_cut(distance(rows.probabilities, family, scores.null), rows.outcomes, loss)
-    return Artifact(family, scores.null, loss, calibrate(served, alpha, method, 0.1), scores.models, scores.fingerprint)
+    calibration = calibrate(served, alpha, method, 0.1)
+    return Artifact(SetRule(family, scores.null), loss, calibration, scores.models, scores.fingerprint)
 
 
 def with_cut(artifact: Artifact, cut: float) -> Artifact:
@@ -84,9 +86,9 @@ def slow_measure(rows: Scores, artifact: Artifact) -> dict:
     sizes, null, misrouted, missed, missed_solvable, unsolvable, top, found, usd, part = ([] for _ in range(10))
     for i in range(len(rows.ids)):
         p, right = rows.probabilities[i].tolist(), rows.outcomes[i].tolist()
-        lead = 1 if artifact.family == "probability" else max(p)
+        lead = 1 if artifact.rule.family == "probability" else max(p)
         chosen = {k for k in range(M + 1)
-                  if lead - p[k] <= artifact.calibration.cut or (k == M and artifact.null == "free")}
+                  if lead - p[k] <= artifact.calibration.cut or (k == M and artifact.rule.null == "free")}
         real = chosen - {M}
         sizes.append(len(real))
         null.append(M in chosen)
@@ -225,7 +227,8 @@ def test_ood_and_other_splits_do_not_move_the_numbers_on_test():
 def test_extreme_cuts(cut, null):
     scores = make(splits=("test", "calibration"))
     artifact = with_cut(calibrated(scores), cut)
-    scores, artifact = scores if null == "learned" else scores.with_null("free"), replace(artifact, null=null)
+    scores = scores if null == "learned" else scores.with_null("free")
+    artifact = replace(artifact, rule=replace(artifact.rule, null=null))
     test = scores.of_split("test")
     got = measure(test, artifact)
     same(got, slow_measure(test, artifact))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from racer.router.heads import HEADS, MultilabelHead, SoftmaxHead, labels_of
+from racer.router.heads import HEADS, LatentHead, MultilabelHead, SoftmaxHead, labels_of
 
 RNG = np.random.default_rng(0)
 B, M = 5, 3
@@ -37,16 +37,17 @@ def test_softmax_loss_is_cross_entropy_with_the_normalised_row_and_nothing_where
 
 
 def test_large_logits_do_not_saturate_before_float64_does():
-    p, null = MultilabelHead.probabilities(np.array([[20.0, -20.0, 0.0]], dtype=np.float32))
+    estimate = MultilabelHead.estimate(np.array([[20.0, -20.0, 0.0]], dtype=np.float32))
+    p, null = estimate.models, estimate.learned_null
     assert p.dtype == np.float64 and p[0, 0] < 1 and p[0, 1] > 0
     np.testing.assert_allclose(1 - p[0, 0], np.exp(-20), rtol=1e-6)
     assert null.tolist() == [0.5]
 
 
 def test_softmax_probabilities_sum_to_one_and_know_no_null():
-    p, null = SoftmaxHead.probabilities(RNG.normal(size=(B, M)))
-    assert p.shape == (B, M) and null is None
-    np.testing.assert_allclose(p.sum(axis=1), 1)
+    estimate = SoftmaxHead.estimate(RNG.normal(size=(B, M)))
+    assert estimate.models.shape == (B, M) and estimate.learned_null is None
+    np.testing.assert_allclose(estimate.models.sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
@@ -56,8 +57,44 @@ def test_an_untrained_head_predicts_the_base_rates_on_average(name):
     with torch.no_grad():
         head.layers[-1].weight.zero_()  # leaves the bias alone
     head.start_at(head.base_rates(labels))
-    p, null = head.probabilities(head(torch.randn(4, 8)).detach().numpy())
+    estimate = head.estimate(head(torch.randn(4, 8)).detach().numpy())
     rates = labels.mean(axis=0)
-    expected = rates[:M] if name == "multilabel" else rates[:M] / rates[:M].sum()
-    np.testing.assert_allclose(p[0], expected, rtol=1e-4)
-    assert null is None or np.allclose(null, rates[-1])
+    expected = rates[:M] / rates[:M].sum() if name == "softmax" else rates[:M]
+    np.testing.assert_allclose(estimate.models[0], expected, rtol=0.02 if name == "latent" else 1e-4)
+    assert estimate.learned_null is None or np.allclose(estimate.learned_null, rates[-1])
+
+
+def row_likelihood(a, b, y) -> float:
+    """E_z prod_m P(y_m | z) of one row, by a fine sum over z instead of 32 nodes."""
+    z = np.linspace(-9, 9, 20_001)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    p = 1 / (1 + np.exp(-(a[:, None] + b[:, None] * z)))  # (M, z)
+    return float((np.prod(p ** y[:, None] * (1 - p) ** (1 - y[:, None]), axis=0) * density).sum())
+
+
+def test_latent_loss_is_minus_the_log_likelihood_of_the_row_per_model():
+    logits = RNG.normal(scale=2, size=(B, 2 * M)).astype(np.float32)
+    labels = labels_of(RNG.choice([0.0, 0.3, 1.0], size=(B, M)))  # 0.3: a share of attempts
+    b = LatentHead.bounded(logits[:, M:])
+    expected = [-np.log(row_likelihood(logits[i, :M], b[i], labels[i, :M])) / M for i in range(B)]
+    head = LatentHead(4, M, 0, 0.0)
+    for precision in (torch.float32, torch.bfloat16):
+        loss = head.loss(torch.from_numpy(logits).to(precision), torch.from_numpy(labels))
+        assert loss.dtype == torch.float32
+        np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-4 if precision == torch.float32 else 3e-2)
+
+
+def test_loadings_never_leave_the_range_where_the_nodes_are_accurate():
+    for raw in (torch.tensor([-1e4, -1.0, 0.0, 50.0]), np.array([-1e4, -1.0, 0.0, 50.0])):
+        assert np.abs(np.asarray(LatentHead.bounded(raw))).max() <= LatentHead.MAX_LOADING
+    np.testing.assert_allclose(np.asarray(LatentHead.bounded(np.array([0.1]))), 0.1, atol=1e-4)
+
+
+def test_the_joint_is_accurate_to_a_thousandth_at_the_largest_loadings():
+    rng = np.random.default_rng(1)
+    logits = np.concatenate([rng.normal(scale=2.5, size=(200, 7)), np.full((200, 7), 1e3)], axis=1)  # b at its end
+    joint = LatentHead.estimate(logits).joint
+    none = [row_likelihood(joint.logits[i], joint.loadings[i], np.zeros(7)) for i in range(200)]
+    np.testing.assert_allclose(joint.none_right(), none, atol=1e-3)
+    first = [row_likelihood(joint.logits[i, :1], joint.loadings[i, :1], np.ones(1)) for i in range(200)]
+    np.testing.assert_allclose(joint.marginals()[:, 0], first, atol=1e-3)

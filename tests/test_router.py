@@ -9,7 +9,7 @@ import pytest
 import racer
 from racer import scores as scores_file
 from racer.errors import ConfigError
-from racer.sets import distance, select
+from racer.sets import select
 
 TEXTS = ["What is 2+2?", "Which number comes next: 2, 4, 8, 16?\nA. 18\nB. 24\nC. 32",
          "Spell 'saucier' backwards. " * 9]
@@ -22,17 +22,17 @@ def run(small_run, tmp_path):
 
 
 def test_a_moved_run_opens_by_itself_and_routes(run):
-    decisions = racer.Router.load(str(run)).route(TEXTS)
+    router = racer.Router.load(str(run))
+    decisions = router.route(TEXTS)
     calibration = json.loads((run / "calibration.json").read_text())
-    for decision in decisions:
+    for text, decision in zip(TEXTS, decisions, strict=True):
         assert set(decision.members) <= set(calibration["models"]) and decision.abstain == (not decision.members)
         p = decision.probabilities
         assert p.shape == (8,) and p.dtype == np.float64
-        chosen = select(distance(p[None], calibration["family"], calibration["null"]), float(calibration["cut"]))[0]
-        inside = {m for m, c in zip(calibration["models"], chosen, strict=False) if c}
-        assert inside == set(decision.members)
-        in_order = [p[calibration["models"].index(m)] for m in decision.members]
-        assert in_order == sorted(in_order, reverse=True)
+        s = router.artifact.rule.distance(p[None], router.estimate([text]).joint)[0]
+        if np.abs(s - float(calibration["cut"])).min() > 1e-5:
+            nearest_first = [calibration["models"][m] for m in np.argsort(s[:-1], kind="stable")]
+            assert list(decision.members) == nearest_first[:int(select(s[:-1], float(calibration["cut"])).sum())]
 
 
 def test_alone_and_in_a_batch_a_text_gets_the_same(run):
@@ -42,7 +42,7 @@ def test_alone_and_in_a_batch_a_text_gets_the_same(run):
     for text, decision in zip(TEXTS, together, strict=True):
         [alone] = router.route([text])
         np.testing.assert_allclose(alone.probabilities, decision.probabilities, atol=1e-5)
-        s = distance(decision.probabilities[None], router.artifact.family, router.artifact.null)[0]
+        s = router.artifact.rule.distance(decision.probabilities[None], router.estimate([text]).joint)[0]
         if np.abs(s - cut).min() > 1e-5:
             assert alone.members == decision.members
 

@@ -110,7 +110,7 @@ def test_another_null_changes_the_last_column_only(null):
 
 
 def test_a_null_that_was_never_learned_cannot_be_had():
-    with pytest.raises(ConfigError, match="learned no null"):
+    with pytest.raises(ConfigError, match="learned no such null"):
         make(learned_null=None).with_null("learned")
 
 

@@ -61,25 +61,25 @@ def test_later_stages_redo_their_part_without_torch(run, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not for later stages')")
     blocked = {"PYTHONPATH": str(tmp_path)}
     old = read(run / "calibration.json")
-    script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=learned", cwd=tmp_path, **blocked)
+    script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=joint", cwd=tmp_path, **blocked)
     new = read(run / "calibration.json")
-    assert (new["alpha"], new["null"], new["family"]) == (0.2, "learned", old["family"])
+    assert (new["alpha"], new["null"], new["family"]) == (0.2, "joint", old["family"])
     assert not (run / "report.json").exists() and not (run / "figures").exists()  # they told of another calibration
     assert "pac" in script("evaluate", f"run={run}", cwd=tmp_path, **blocked)
     assert read(run / "report.json")["alpha"] == 0.2 and len(list((run / "figures").glob("*.png"))) == 4
     script("evaluate", f"run={run}", "risk.alpha=0.3", cwd=tmp_path, **blocked)  # keeps the null chosen before
-    assert (read(run / "report.json")["alpha"], read(run / "report.json")["null"]) == (0.3, "learned")
+    assert (read(run / "report.json")["alpha"], read(run / "report.json")["null"]) == (0.3, "joint")
 
 
 def test_a_later_stage_takes_the_settings_of_training_but_cannot_change_them(run, tmp_path):
-    script("calibrate", f"run={run}", *SMALL, "head=multilabel", "router=encoder", "seed=0", cwd=tmp_path)
+    script("calibrate", f"run={run}", *SMALL, "head=latent", "router=encoder", "seed=0", cwd=tmp_path)
     said = script("calibrate", f"run={run}", "head=softmax", "risk.alpha=0.2", cwd=tmp_path, fails=True)
     assert "head" in said and "train again" in said
     assert read(run / "calibration.json")["alpha"] == 0.1  # refused before anything was touched
 
 
 def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
-    scores = scores_file.load(run / "scores.npz").with_null("learned")
+    scores = scores_file.load(run / "scores.npz").with_null("joint")
     np.savez(tmp_path / "theirs.npz", ids=scores.ids, split=scores.split, task=scores.task, models=scores.models,
              probabilities=scores.probabilities, outcomes=scores.outcomes, fingerprint="someone's router")
     script("calibrate", "scores=theirs.npz", "run_dir=out", "sets.null=learned", "sets.family=probability",

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from scipy import special
 from torch import nn
 
+from racer.estimate import Estimate, Joint, quadrature
+
 
 class Head(nn.Module):
     """A small network from vectors (B, C) to logits (B, outputs)."""
@@ -42,10 +44,10 @@ class MultilabelHead(Head):
         return special.logit(np.clip(labels.mean(axis=0), 0.01, 0.99))
 
     @staticmethod
-    def probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def estimate(logits: np.ndarray) -> Estimate:
         """Return the models' probabilities (n, M) and the learned null (n,), float64, from logits (n, M+1)."""
         p = special.expit(logits.astype(np.float64))
-        return p[:, :-1], p[:, -1]
+        return Estimate(p[:, :-1], learned_null=p[:, -1])
 
 
 class SoftmaxHead(Head):
@@ -66,12 +68,60 @@ class SoftmaxHead(Head):
         return np.log(np.maximum(labels[:, :-1].mean(axis=0), 0.01))
 
     @staticmethod
-    def probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def estimate(logits: np.ndarray) -> Estimate:
         """Return the models' probabilities (n, M), float64, rows summing to 1; there is no learned null."""
-        return special.softmax(logits.astype(np.float64), axis=1), None
+        return Estimate(special.softmax(logits.astype(np.float64), axis=1))
 
 
-HEADS = {"multilabel": MultilabelHead, "softmax": SoftmaxHead}
+class LatentHead(Head):
+    """A joint: logits a and loadings b per model, coupled by a hidden difficulty z ~ N(0, 1) of each query.
+
+    The row likelihood is E_z prod_m P(y_m | z) with P(y_m = 1 | z) = sigmoid(a_m + b_m z), by Gauss-Hermite
+    quadrature; `MAX_LOADING` keeps |b| where `NODES` nodes are accurate to 1e-3. A 2-parameter item response model
+    (Birnbaum 1968) whose parameters the encoder predicts.
+    """
+
+    MAX_LOADING, NODES = 3.0, 32
+
+    def __init__(self, width: int, models: int, hidden: int, dropout: float):
+        super().__init__(width, 2 * models, hidden, dropout)
+        nodes, weights = (torch.from_numpy(x).float() for x in quadrature(self.NODES))
+        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("log_weights", weights.log(), persistent=False)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return minus the log-likelihood of each row per model (B,), from logits (B, 2M) and labels (B, M+1).
+
+        The null column of the labels is not used: the joint has its own. Fractions weigh both outcomes.
+        """
+        a, raw = logits.float().chunk(2, dim=1)
+        y = labels[:, :-1].unsqueeze(2)  # (B, M, 1)
+        given_z = a.unsqueeze(2) + self.bounded(raw).unsqueeze(2) * self.nodes  # (B, M, Q)
+        log_likelihood = (y * F.logsigmoid(given_z) + (1 - y) * F.logsigmoid(-given_z)).sum(dim=1)  # (B, Q)
+        return -torch.logsumexp(log_likelihood + self.log_weights, dim=1) / a.shape[1]
+
+    @classmethod
+    def bounded(cls, raw):
+        """Return loadings in (-MAX_LOADING, MAX_LOADING), of a tensor or an array."""
+        tanh = torch.tanh if isinstance(raw, torch.Tensor) else np.tanh
+        return cls.MAX_LOADING * tanh(raw / cls.MAX_LOADING)
+
+    @classmethod
+    def base_rates(cls, labels: np.ndarray) -> np.ndarray:
+        """Return logits (2M,) at which every loading is 1 and the marginals are about each model's rate in `labels`."""
+        rates = np.clip(labels[:, :-1].mean(axis=0), 0.01, 0.99)
+        a = special.logit(rates) * np.sqrt(1 + np.pi / 8)  # the usual probit approximation of E_z sigmoid(a + z)
+        return np.concatenate([a, np.full(len(a), cls.MAX_LOADING * np.arctanh(1 / cls.MAX_LOADING))])
+
+    @classmethod
+    def estimate(cls, logits: np.ndarray) -> Estimate:
+        """Return the joint and its marginals (n, M), float64, from logits (n, 2M)."""
+        a, raw = np.split(logits.astype(np.float64), 2, axis=1)
+        joint = Joint(a, cls.bounded(raw), *quadrature(cls.NODES))
+        return Estimate(joint.marginals(), joint=joint)
+
+
+HEADS = {"multilabel": MultilabelHead, "softmax": SoftmaxHead, "latent": LatentHead}
 
 
 def labels_of(targets: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ from racer.artifact import Artifact
 from racer.config import EncoderConfig, HeadConfig
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
+from racer.estimate import Estimate
 from racer.router.encoder import Encoder
 from racer.router.heads import HEADS, Head
-from racer.sets import null_probability
 
 SETTINGS, FINGERPRINTS, HEAD, ENCODER = "router.json", "fingerprints.json", "head.safetensors", "encoder"
 
@@ -113,16 +113,19 @@ class Router:
         return self.encoder.embed(list(texts), progress)
 
     @torch.inference_mode()
-    def of_vectors(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the models' probabilities (n, M) and the learned null (n,) or None, float64, from vectors (n, C)."""
+    def of_vectors(self, vectors: np.ndarray) -> Estimate:
+        """Return what the router says of queries, from their vectors (n, C)."""
         device = next(self.head.parameters()).device
         logits = self.head(torch.from_numpy(vectors).to(device))
-        return self.head.probabilities(logits.cpu().numpy())
+        return self.head.estimate(logits.cpu().numpy())
+
+    def estimate(self, texts: Sequence[str], progress: bool = False) -> Estimate:
+        """Return what the router says of these texts."""
+        return self.of_vectors(self.embed(texts, progress))
 
     def probabilities(self, texts: Sequence[str], null: str, progress: bool = False) -> np.ndarray:
         """Return probabilities (n, M+1) float64, the null last and made as `null` says (`racer.sets.NULLS`)."""
-        p, learned = self.of_vectors(self.embed(texts, progress))
-        return np.column_stack([p, null_probability(p, null, learned)])
+        return self.estimate(texts, progress).probabilities(null)
 
     def route(self, texts: Sequence[str], progress: bool = False) -> list[Decision]:
         """Return the decision for each text: the calibrated set, or abstention.
@@ -137,9 +140,9 @@ class Router:
             raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
-        cost = self.settings.mean_cost
-        p = self.probabilities(texts, self.artifact.null, progress)
-        return decide(p, self.artifact, None if cost is None else np.array(cost))
+        cost, estimate = self.settings.mean_cost, self.estimate(texts, progress)
+        p = estimate.probabilities(self.artifact.rule.null)
+        return decide(p, estimate.joint, self.artifact, None if cost is None else np.array(cost))
 
 
 def _verified(folder: Path) -> str:

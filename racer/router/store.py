@@ -28,7 +28,6 @@ from racer.router.fit import Examples, Fit, Network, accelerator_for
 from racer.router.heads import labels_of
 from racer.router.router import Router, Settings
 from racer.scores import Scores
-from racer.sets import null_probability
 from racer.table import OutcomeTable
 
 LOOKALIKE = 0.5  # of the tokens kept: above this, truncated queries hardly differ
@@ -117,10 +116,10 @@ def _score(router: Router, table: OutcomeTable, config: Config, vectors: np.ndar
     """
     if vectors is None:
         vectors = router.embed(table.queries.tolist(), progress=True)
-    p, learned = router.of_vectors(vectors)
+    estimate = router.of_vectors(vectors)
     return Scores(
-        ids=table.ids, split=table.split, task=table.task, models=table.models, null="free", learned_null=learned,
-        probabilities=np.column_stack([p, null_probability(p, "free")]),
+        ids=table.ids, split=table.split, task=table.task, models=table.models, null="free",
+        probabilities=estimate.probabilities("free"), learned_null=estimate.learned_null, joint=estimate.joint,
         outcomes=table.outcomes(config.data.right_at), cost=complete_cost(table), table=table.title,
         fingerprint=fingerprint)
 

@@ -1,0 +1,68 @@
+"""What a router says of its queries: each model's probability, perhaps a null of its own, perhaps a joint.
+
+The joint is a 2-parameter item response model: some queries are just hard. z ~ N(0, 1) per query, and given z
+the models are right independently, P(model m is right | z) = sigmoid(a_m + b_m z), with logits a and loadings b
+that depend on the query. Integrals over z are Gauss-Hermite sums over `nodes` with `weights`.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from racer.sets import null_probability
+
+BLOCK = 8192  # queries whose (M, Q) tables are in memory at once
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The joint distribution of which models are right, for `n` queries: everything needed to recompute it."""
+
+    logits: np.ndarray  # (n, M) float64, a
+    loadings: np.ndarray  # (n, M) float64, b
+    nodes: np.ndarray  # (Q,) values of z
+    weights: np.ndarray  # (Q,) positive, summing to 1
+
+    def take(self, rows: np.ndarray) -> "Joint":
+        return replace(self, logits=self.logits[rows], loadings=self.loadings[rows])
+
+    def blocks(self):
+        """Yield (rows, right): `right` (k, M, Q) is P(model is right | z at the node) for a slice of the queries."""
+        for start in range(0, len(self.logits), BLOCK):
+            rows = slice(start, start + BLOCK)
+            yield rows, special.expit(self.logits[rows, :, None] + self.loadings[rows, :, None] * self.nodes)
+
+    def marginals(self) -> np.ndarray:
+        """Return P(model is right) (n, M)."""
+        p = np.empty(self.logits.shape)
+        for rows, right in self.blocks():
+            p[rows] = np.einsum("nmq,q->nm", right, self.weights)
+        return p
+
+    def none_right(self) -> np.ndarray:
+        """Return P(no model is right) (n,)."""
+        p = np.empty(len(self.logits))
+        for rows, right in self.blocks():
+            p[rows] = np.einsum("nq,q->n", np.prod(1 - right, axis=1), self.weights)
+        return p
+
+
+def quadrature(q: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes (q,) and weights (q,) that integrate over a standard normal (Gauss-Hermite, probabilists')."""
+    nodes, weights = special.roots_hermitenorm(q)
+    return nodes, weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a router says of `n` queries; `models` (n, M) in [0, 1], the rest where the router has it."""
+
+    models: np.ndarray
+    learned_null: np.ndarray | None = None  # (n,)
+    joint: Joint | None = None
+
+    def probabilities(self, null: str) -> np.ndarray:
+        """Return (n, M+1) float64: the models, and last the null made as `null` says (`racer.sets.NULLS`)."""
+        none_right = None if self.joint is None or null != "joint" else self.joint.none_right()
+        return np.column_stack([self.models, null_probability(self.models, null, self.learned_null, none_right)])

@@ -1,0 +1,52 @@
+"""How sets are made from what a router says: the family, the null, prices and hard limits, in one record."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from racer.errors import ConfigError
+from racer.estimate import Joint
+from racer.sets import capped, coverage, distance
+
+
+@dataclass(frozen=True)
+class SetRule:
+    """Everything but the cut. Fixed before calibration, stored with it, and the same when serving.
+
+    `prices` (M,) are USD per call, the mean on the train split; None: unknown, then costs are uniform. Only `coverage`
+    uses `cost_power` (0: uniform, 1: proportional) and `null_cost` (0: the null is in every set). `max_size` models and
+    `max_cost` USD are the most that any set may hold or spend, by those prices.
+    """
+
+    family: str
+    null: str
+    prices: tuple[float, ...] | None = None
+    cost_power: float = 0.5
+    null_cost: float = 1.0
+    max_size: int | None = None
+    max_cost: float | None = None
+
+    def distance(self, p: np.ndarray, joint: Joint | None = None) -> np.ndarray:
+        """Return `s` (n, M+1) from probabilities `p` (n, M+1), whose null is the rule's, and the joint, if any."""
+        if self.family != "coverage":
+            s = distance(p, self.family, self.null)
+        else:
+            blocks = [(slice(None), p[:, :-1, None])] if joint is None else joint.blocks()
+            weights = np.ones(1) if joint is None else joint.weights
+            s = coverage(blocks, weights, self.relative_costs(p.shape[1] - 1), p[:, -1], self._null_cost())
+        return capped(s, self.max_size, self._price_of_models(), self.max_cost)
+
+    def relative_costs(self, m: int) -> np.ndarray:
+        """Return (M,): price over the pool's mean price, to the power `cost_power`; ones where prices are unknown."""
+        if self.prices is None or not any(self.prices):
+            return np.ones(m)
+        return (np.array(self.prices) / np.mean(self.prices)) ** self.cost_power
+
+    def _null_cost(self) -> float:
+        return 0.0 if self.null == "free" else self.null_cost
+
+    def _price_of_models(self) -> np.ndarray | None:
+        if self.max_cost is not None and self.prices is None:
+            raise ConfigError("sets.max_cost needs prices, and this table has no complete costs on its train split: "
+                              "leave sets.max_cost out, or use sets.max_size")
+        return None if self.prices is None else np.array(self.prices)
