@@ -50,14 +50,13 @@ def run_folder() -> Path:
 
 
 def explicit(cfg: DictConfig) -> dict:
-    """Return the settings given on the command line, by dotted key, as composed; of a group its name."""
+    """Return the settings given on the command line, by dotted key, as composed; of a preset what tells it apart."""
     given = {}
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~")
-        value = OmegaConf.select(cfg, key)
-        if isinstance(value, DictConfig):
-            key, value = f"{key}.name", value.get("name")
-        given[key] = value
+        if isinstance(OmegaConf.select(cfg, key), DictConfig):
+            key = "data.path" if key == "data" else f"{key}.name"
+        given[key] = OmegaConf.select(cfg, key)
     return given
 
 
@@ -77,7 +76,7 @@ def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
         if section in POST_HOC:
             OmegaConf.update(saved, key, value)
             changed = True
-        elif section not in NOT_SETTINGS and OmegaConf.select(saved, key) != value and key != "data.name":
+        elif section not in NOT_SETTINGS and OmegaConf.select(saved, key) != value:
             raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
                               f"was trained with: train again with `python scripts/train.py {key}={value}`")
     return plain(saved), changed

@@ -72,7 +72,7 @@ def test_later_stages_redo_their_part_without_torch(run, tmp_path):
 
 
 def test_a_later_stage_takes_the_settings_of_training_but_cannot_change_them(run, tmp_path):
-    script("calibrate", f"run={run}", *SMALL, "head=latent", "router=encoder", "seed=0", cwd=tmp_path)
+    script("calibrate", f"run={run}", *SMALL, "head=latent", "router=encoder", "data=kitchen", "seed=0", cwd=tmp_path)
     said = script("calibrate", f"run={run}", "head=softmax", "risk.alpha=0.2", cwd=tmp_path, fails=True)
     assert "head" in said and "train again" in said
     assert read(run / "calibration.json")["alpha"] == 0.1  # refused before anything was touched
