@@ -26,8 +26,8 @@ def main() -> None:
     lines = [["", *columns], ["---"] * (len(columns) + 1)]
     lines += [[key, *(column[key] for column in columns.values())] for key in columns["kitchen"]]
     text = ["# The kitchen beside real tables", "", "The embedded pool is simulated. Made by `python "
-            "benchmarks/kitchen.py` with `$RACER_DATA` set: 20000 kitchen queries, seed 0, and the calibration and test "
-            "rows of the real tables.", "", *("| " + " | ".join(line) + " |" for line in lines), ""]
+            "benchmarks/kitchen.py` with `$RACER_DATA` set: 20000 kitchen queries, seed 0, and the calibration and "
+            "test rows of the real tables.", "", *("| " + " | ".join(line) + " |" for line in lines), ""]
     (ROOT / "docs" / "kitchen.md").write_text("\n".join(text), encoding="utf-8")
 
 
