@@ -98,6 +98,8 @@ class Entries:
 
     def _parsed(self, column: str) -> np.ndarray:
         text = pc.utf8_trim_whitespace(self._cast(column, pa.large_string()))
+        for word, number in (("true", "1"), ("false", "0")):  # as pandas writes them
+            text = pc.replace_substring_regex(text, f"^(?i:{word})$", number)
         blank = pc.fill_null(pc.equal(text, ""), True)
         good = pc.or_(blank, pc.fill_null(pc.match_substring_regex(text, NUMBER), True))
         self.refuse(~good.to_numpy(), column, "expected a number, or nothing where it is unknown; mend these cells")
@@ -247,7 +249,7 @@ def _complete(queries: Entries, first: np.ndarray, ids: list[str], names: list[s
                       f"({listing(per_model, len(per_model))})",)
     shown = [f"{queries.at(first[i])}: query {ids[i]!r} has no score of "
              f"{listing([names[m] for m in np.flatnonzero(lacking[i])], int(lacking[i].sum()))}" for i in gone[:SHOWN]]
-    remedy = ("complete them, or read with missing='drop' to leave these queries out whole" if keep.any() else
+    remedy = ("complete them, or set data.missing=drop to leave these queries out whole" if keep.any() else
               "no query would be left; the models must have answered the same queries")
     raise TableError(f"{gone.size} of {len(keep)} queries lack the score of a model ({', '.join(per_model)}). "
                      f"{listing(shown, gone.size, '; ')}: {remedy}")

@@ -3,19 +3,19 @@
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from racer.config import Config, plain
 from racer.errors import ConfigError, RacerError
 
 POST_HOC = ("sets", "risk")  # sections that a later stage may change
-NOT_SETTINGS = ("run", "scores", "run_dir", "cache_dir", "tracking")  # where things are: free to differ
+WHERE = ("run", "scores", "run_dir", "cache_dir", "tracking", "data.path")  # where things are: free to differ
 
 
 @contextmanager
@@ -31,6 +31,8 @@ def clear_errors():
 
 def _words(error: Exception) -> str:
     """The message; where Hydra wraps another error, the reason of that one."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}=... is missing: give it on the command line"
     reason = error.__cause__
     if isinstance(error, HydraException) and reason is not None:
         return f"{str(error).splitlines()[0]} {str(reason).splitlines()[0]} (settings: racer/config.py)"
@@ -42,6 +44,12 @@ def hush() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def refuse_sweep() -> None:
+    """Raise `ConfigError` in a multirun: jobs of a later stage would overwrite each other."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError("-m is for scripts/train.py, which uses a trained router again; this stage rewrites one run")
 
 
 def run_folder() -> Path:
@@ -76,16 +84,10 @@ def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
         if section in POST_HOC:
             OmegaConf.update(saved, key, value)
             changed = True
-        elif section not in NOT_SETTINGS and OmegaConf.select(saved, key) != value:
+        elif section not in WHERE and key not in WHERE and OmegaConf.select(saved, key) != value:
             raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
                               f"was trained with: train again with `python scripts/train.py {key}={value}`")
     return plain(saved), changed
-
-
-def as_config(cfg: DictConfig) -> Config:
-    """Return the settings of a composed stage as those of a main job."""
-    stage = plain(cfg)
-    return Config(**{f.name: getattr(stage, f.name) for f in fields(Config)})
 
 
 def keep_verbatim(key: str) -> None:

@@ -12,6 +12,12 @@ from racer.losses import LOSSES
 from racer.sets import FAMILIES, NULLS
 
 
+def _within(name: str, value: float, low: float, high: float = float("inf"), open_end: bool = False) -> None:
+    if not (low <= value < high if open_end else low <= value <= high):
+        most = "" if high == float("inf") else f" and {'below' if open_end else 'at most'} {high:g}"
+        raise ConfigError(f"{name} is {value}, expected a number of at least {low:g}{most}")
+
+
 def _one_of(name: str, value: Any, allowed: tuple) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
@@ -53,8 +59,7 @@ class EncoderConfig:
     def __post_init__(self):
         _one_of("encoder.pooling", self.pooling, ("mean", "cls"))
         _one_of("encoder.truncation_side", self.truncation_side, ("left", "right"))
-        if self.max_length < 4:
-            raise ConfigError(f"encoder.max_length is {self.max_length}, expected at least 4 tokens")
+        _within("encoder.max_length", self.max_length, 4)
 
 
 @dataclass
@@ -67,6 +72,8 @@ class HeadConfig:
 
     def __post_init__(self):
         _one_of("head", self.name, ("multilabel", "softmax", "latent"))
+        _within("head.hidden", self.hidden, 0)
+        _within("head.dropout", self.dropout, 0, 1, open_end=True)
 
 
 @dataclass
@@ -99,8 +106,10 @@ class TrainConfig:
     def __post_init__(self):
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         for name in ("epochs", "batch_size", "accumulate", "patience", "save_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected at least 1")
+            _within(f"train.{name}", getattr(self, name), 1)
+        for name in ("lr", "encoder_lr", "weight_decay"):
+            _within(f"train.{name}", getattr(self, name), 0)
+        _within("train.warmup", self.warmup, 0, 1)
 
 
 @dataclass
@@ -118,9 +127,8 @@ class SetsConfig:
         _one_of("sets.family", self.family, FAMILIES)
         _one_of("sets.null", self.null, NULLS)
         for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ConfigError(f"sets.{name} is {value}, expected a number of at least {least}")
+            if getattr(self, name) is not None:
+                _within(f"sets.{name}", getattr(self, name), least)
 
 
 @dataclass
@@ -166,6 +174,9 @@ class Config:
     sets: SetsConfig = field(default_factory=SetsConfig)
     risk: RiskConfig = field(default_factory=RiskConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self):
+        _within("seed", self.seed, 0, 2**32 - 1)
 
 
 @dataclass

@@ -72,12 +72,12 @@ def sets_of(rows: Scores, artifact: Artifact) -> np.ndarray:
 
 
 def _cost(members: np.ndarray, cost: np.ndarray | None) -> dict:
-    """USD per query, and the mean over queries of spend over the cost of asking all (0 where all are free)."""
+    """USD per query, and the mean over queries of spend over the cost of asking all, where that is not 0."""
     if cost is None:
         return {"usd": None, "share_of_all": None}
     spend, everyone = (members * cost).sum(axis=1), cost.sum(axis=1)
-    part = np.divide(spend, everyone, out=np.zeros_like(spend), where=everyone > 0)
-    return {"usd": mean(spend), "share_of_all": mean(part)}
+    priced = everyone > 0
+    return {"usd": mean(spend), "share_of_all": mean(spend[priced] / everyone[priced])}
 
 
 def alpha_curve(scores: Scores, artifact: Artifact, alphas: tuple[float, ...] = ALPHAS) -> dict[float, dict]:

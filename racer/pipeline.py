@@ -27,19 +27,18 @@ def run(config: Config) -> Evaluation | None:
         raise ConfigError(f"sets.null={config.sets.null} needs head={needed}, got head={config.head.name}: "
                           "set sets.null=one_minus_max, product or free")
     main = PartialState(cpu=config.train.cpu).is_main_process
-    if main:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        stages.clear(run_dir)
     table = data.load(config.data)
     if main:
         show.table(table)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        stages.clear(run_dir)
     check_feasible(len(table.rows("calibration")), config.risk.alpha, config.risk.method, config.risk.delta)
     with Tracker(run_dir, config.tracking, asdict(config), active=main) as tracker:
         scores = store.obtain(config, table, run_dir, tracker.log)
         if not main:
             return None
         scores.save(run_dir / "scores.npz")
-        stages.save_config(run_dir, config)
+        stages.save_config(run_dir, **asdict(config))
         stages.calibrate_run(run_dir, config.sets, config.risk)
         evaluation = stages.evaluate_run(run_dir)
         tracker.summarise(evaluation.report, evaluation.figures)

@@ -6,10 +6,13 @@ from pathlib import Path
 from racer.config import RouteConfig
 from racer.decision import Decision
 from racer.errors import ConfigError, TableError
+from racer.formats.files import read_text
 
 
 def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     """Return the texts to route and, for each, the record that its decision is added to."""
+    if config.output is not None and not Path(config.output).absolute().parent.is_dir():
+        raise ConfigError(f"output={config.output}: its folder does not exist; make it first")
     if (config.query is None) == (config.input is None):
         raise ConfigError('give either query="TEXT" or input=FILE')
     if config.query is not None:
@@ -18,7 +21,9 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     if not path.is_file():
         raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or a text file with one "
                           "query a line")
-    lines = [(i, line) for i, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line.strip()]
+    lines = [(i, line) for i, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    if not lines:
+        raise TableError(f"{path} is empty: expected one query a line")
     jsonl = path.suffix == ".jsonl"
     records = [_record(path, i, line) if jsonl else {"query": line.strip()} for i, line in lines]
     return [r["query"] for r in records], records

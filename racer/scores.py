@@ -93,9 +93,15 @@ def load(path: str | os.PathLike) -> Scores:
         raise TableError(f"{path} lacks {', '.join(missing)}: it has {', '.join(sorted(arrays))}; needed are "
                          f"{', '.join(REQUIRED)}")
     foreign = "null" not in arrays
+    if arrays["models"].ndim != 1 or arrays["models"].dtype.kind != "U":
+        raise TableError(f"{path}: models has shape {arrays['models'].shape} and dtype {arrays['models'].dtype}, "
+                         "expected texts (M,): write them with .astype(str)")
+    if np.iscomplexobj(arrays["probabilities"]):
+        raise TableError(f"{path}: probabilities are complex numbers, expected real ones in [0, 1]")
     probabilities = np.asarray(arrays["probabilities"], dtype=np.float64)
     scores = Scores(
-        ids=arrays["ids"], split=arrays["split"], task=arrays["task"],
+        ids=arrays["ids"], task=arrays["task"],
+        split=np.where(arrays["split"] == "calib", "calibration", arrays["split"]),
         models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
         learned_null=probabilities[..., -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
@@ -147,7 +153,14 @@ def _origin(fingerprint: np.ndarray | None) -> dict:
 def _check(scores: Scores, path) -> None:
     """Raise `TableError` at the first thing in which the arrays are not what they must be."""
     n, m = len(scores.ids), len(scores.models)
-    shapes = dict(split=(n,), task=(n,), probabilities=(n, m + 1), outcomes=(n, m), learned_null=(n,), cost=(n, m))
+    for name in ("ids", "split", "task"):
+        if getattr(scores, name).dtype.kind != "U":
+            raise TableError(f"{path}: {name} has dtype {getattr(scores, name).dtype}, expected text: write it with "
+                             ".astype(str)")
+    if m < 2:
+        raise TableError(f"{path}: models has {m} name, expected at least two: with one there is nothing to route")
+    shapes = dict(ids=(n,), split=(n,), task=(n,), probabilities=(n, m + 1), outcomes=(n, m), learned_null=(n,),
+                  cost=(n, m))
     for name, shape in shapes.items():
         array = getattr(scores, name)
         if array is not None and array.shape != shape:

@@ -1,21 +1,23 @@
 """What a run says on the terminal: tables a person can read."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from racer.artifact import Artifact
 from racer.decision import Decision
 from racer.table import OOD, SPLITS, OutcomeTable
 
-WIDTH = 110
+WIDTH = 110  # where the output is no terminal and COLUMNS does not say
 
 
 def console() -> Console:
     plain = Console()
-    return plain if plain.is_terminal else Console(width=WIDTH)
+    return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(width=WIDTH)
 
 
 def table(outcomes: OutcomeTable) -> None:
@@ -24,7 +26,7 @@ def table(outcomes: OutcomeTable) -> None:
     right = outcomes.outcomes()
     kind = " [bold](simulated: made by this project, no real model was asked)[/bold]" if outcomes.simulated else ""
     counts = ", ".join(f"{n} {s}" for s in (*SPLITS, OOD) if (n := len(outcomes.rows(s))))
-    out.print(f"[bold]{outcomes.name}[/bold]{kind}: {len(outcomes.ids)} queries ({counts}), "
+    out.print(f"[bold]{escape(outcomes.name)}[/bold]{kind}: {len(outcomes.ids)} queries ({counts}), "
               f"{len(np.unique(outcomes.task.astype(str)))} tasks, {len(outcomes.models)} models, "
               f"nobody right on {_percent(1 - right.any(axis=1).mean())}", highlight=False)
     for note in outcomes.notes:
@@ -54,25 +56,27 @@ def calibration(artifact: Artifact, path: Path) -> None:
     out.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
-def decisions(texts: list[str], found: list[Decision], models: tuple[str, ...], trained_on: str) -> None:
+def decisions(texts: list[str], found: list[Decision], artifact: Artifact, trained_on: str) -> None:
     """Print the set of each query, with every model's probability."""
-    out = console()
-    out.print(f"router trained on {trained_on}", highlight=False)
+    out, free = console(), artifact.rule.null == "free"
+    out.print(f"router trained on {trained_on}", highlight=False, markup=False)
     for text, decision in zip(texts, found, strict=True):
         out.print(f"[bold]{_short(text)}[/bold]", highlight=False)
         names = ", ".join(decision.members) or "nobody (abstain)"
         cost = "" if decision.expected_cost is None else f", about {decision.expected_cost:.6f} USD"
-        out.print(f"  ask: {names}{cost}", highlight=False)
-        grid = Table("model", "probability of being right", "asked", box=None, padding=(0, 2))
-        for name, p in zip(models, decision.probabilities, strict=False):
-            grid.add_row(name, f"{p:.3f}", "yes" if name in decision.members else "")
+        out.print(f"  ask: {names}{cost}", highlight=False, markup=False)
+        grid = Table("model", "probability of being right", "in the set", box=None, padding=(0, 2))
+        for name, p in zip(artifact.models, decision.probabilities, strict=False):
+            grid.add_row(escape(name), f"{p:.3f}", "yes" if name in decision.members else "")
+        grid.add_row("none of them", "-" if free else f"{decision.probabilities[-1]:.3f}",
+                     "always" if free else "yes" if decision.null_admitted else "")
         out.print(grid)
 
 
 def _promise(result: dict) -> str:
     confidence = f" with confidence {1 - result['delta']:g}" if result["delta"] is not None else " on average"
     observed, expected = result["risk"][result["loss"]], result["expected"]
-    return (f"\n[bold]{result['table']}[/bold]: {result['family']} sets, null {result['null']}, "
+    return (f"\n[bold]{escape(result['table'])}[/bold]: {result['family']} sets, null {result['null']}, "
             f"{result['method']} on {result['n']['calibration']} calibration queries\n"
             f"promise: {result['loss']} risk <= {result['alpha']:g}{confidence}; observed on "
             f"{result['n']['test']} test queries: {_with_interval(observed)}\n"
@@ -107,13 +111,13 @@ def _quality(result: dict) -> Table:
 
 
 def _groups(result: dict) -> Table:
-    grid = Table("task", "queries", "misrouting", "miss", "models asked", "abstained", "nobody right", "top-1 right",
+    grid = Table("task", "queries", "misrouted", "missed", "asked", "abstained", "nobody right", "top-1 right",
                  title="by task (the promise is for the mixture of tasks, not for each; none out of distribution)")
     for prefix, groups in (("", result["tasks"]), ("ood: ", result["ood"])):
         for name, g in groups.items():
             numbers = [g["risk"]["misrouting"], g["risk"]["miss"], g["set_size"], g["abstention"], g["unsolvable"],
                        g["top1_accuracy"]]
-            grid.add_row(prefix + name, str(g["queries"]), *(f"{x['value']:.3f}" for x in numbers))
+            grid.add_row(escape(prefix + name), str(g["queries"]), *(f"{x['value']:.3f}" for x in numbers))
     return grid
 
 
@@ -132,5 +136,5 @@ def _percent(share: float) -> str:
 
 
 def _short(text: str, width: int = 100) -> str:
-    line = " ".join(text.split()).replace("[", "\\[")
-    return line if len(line) <= width else line[:width - 1] + "…"
+    line = " ".join(text.split())
+    return escape(line if len(line) <= width else line[:width - 1] + "…")

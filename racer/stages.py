@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from racer import artifact as artifact_file
 from racer import scores as scores_file
 from racer.artifact import Artifact
-from racer.config import Config, RiskConfig, SetsConfig
+from racer.config import RiskConfig, SetsConfig
 from racer.conformal import calibrate
 from racer.errors import ConfigError, TableError
 from racer.evaluate import report
@@ -45,11 +45,13 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
     """Calibrate `run/scores.npz`, or the `foreign` scores of anyone's router, and write `run/calibration.json`.
 
     The null column of `run/scores.npz` is made as `sets.null` says. What an earlier calibration left
-    is removed first, so that a failure leaves nothing stale.
+    is removed before this one begins, so that an infeasible level leaves nothing stale.
     """
+    if foreign and (run / "router").exists():
+        raise ConfigError(f"{run} holds a router of its own, whose scores would be lost: give another run_dir")
+    scores = scores_file.load(foreign or run / "scores.npz")
     run.mkdir(parents=True, exist_ok=True)
     clear(run)
-    scores = scores_file.load(foreign or run / "scores.npz")
     if sets.null != scores.null or foreign:
         scores = scores.with_null(sets.null)
         scores.save(run / "scores.npz")
@@ -82,7 +84,6 @@ def clear(run: Path) -> None:
     shutil.rmtree(run / "figures", ignore_errors=True)
 
 
-def save_config(run: Path, config: Config) -> None:
-    """Write `run/config.yaml`: every setting, as it was used."""
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+def save_config(run: Path, **sections) -> None:
+    """Write `run/config.yaml`: the settings that were used, by name."""
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(sections)), encoding="utf-8")

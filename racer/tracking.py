@@ -1,9 +1,12 @@
 """Where a run's numbers go: `metrics.jsonl` first, then wandb as a mirror, which may be absent."""
 
 import json
+import logging
 from pathlib import Path
 
 from racer.config import TrackingConfig
+
+log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -21,7 +24,7 @@ class Tracker:
         if self.active:
             (self.run_dir / "metrics.jsonl").write_text("", encoding="utf-8")
             if self.settings.wandb != "off":
-                self.run = self._open()
+                self._open()
         return self
 
     def __exit__(self, error_type, *_) -> None:
@@ -51,15 +54,18 @@ class Tracker:
             checkpoint.add_file(str(self.run_dir / "calibration.json"))
             self.run.log_artifact(checkpoint)
 
-    def _open(self):
-        import wandb
+    def _open(self) -> None:
+        """Start the wandb run; a wandb that cannot start costs the mirror, never the training."""
+        try:
+            import wandb
 
-        run = wandb.init(
-            project=self.settings.project, group=self.settings.group, name=self.settings.name, dir=self.run_dir,
-            config=self.config, mode=self.settings.wandb, reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True))
-        run.define_metric("train/*", step_metric="train/step")
-        return run
+            self.run = wandb.init(
+                project=self.settings.project, group=self.settings.group, name=self.settings.name, dir=self.run_dir,
+                config=self.config, mode=self.settings.wandb, reinit="finish_previous",
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True))
+            self.run.define_metric("train/*", step_metric="train/step")
+        except Exception as error:  # whatever it is: no account, no disk, a broken setting in the environment
+            log.warning("wandb could not be started, the numbers are in metrics.jsonl only: %s", error)
 
 
 def append(run_dir: Path, numbers: dict) -> None:

@@ -1,13 +1,13 @@
 """Calibrate a run again, or anyone's scores: `python scripts/calibrate.py run=DIR risk.alpha=0.05`,
 `python scripts/calibrate.py scores=FILE.npz run_dir=DIR`. Seconds, without torch."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, show, stages
-from racer.artifact import Artifact
 from racer.errors import ConfigError
 
 config.register()
@@ -15,18 +15,29 @@ config.register()
 
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="stage")
-def main(cfg: DictConfig) -> Artifact:
-    if (cfg.run is None) == (cfg.scores is None):
-        raise ConfigError("give either run=DIR, the folder of a run, or scores=FILE.npz run_dir=DIR")
-    if cfg.run is not None:
-        run, foreign = Path(cfg.run), None
-        settings, _ = cli.stage_settings(cfg, run)
-    else:
-        run, foreign, settings = Path(cfg.run_dir), Path(cfg.scores), cli.as_config(cfg)
-    artifact = stages.calibrate_run(run, settings.sets, settings.risk, foreign)
-    stages.save_config(run, settings)
-    show.calibration(artifact, run / "calibration.json")
-    return artifact
+def main(cfg: DictConfig) -> None:
+    with cli.clear_errors():
+        cli.refuse_sweep()
+        if (cfg.run is None) == (cfg.scores is None):
+            raise ConfigError("give either run=DIR, the folder of a run, or scores=FILE.npz run_dir=DIR")
+        artifact, path = _run(cfg) if cfg.scores is None else _foreign(cfg)
+        show.calibration(artifact, path / "calibration.json")
+
+
+def _run(cfg: DictConfig):
+    run = Path(cfg.run)
+    settings, _ = cli.stage_settings(cfg, run)
+    artifact = stages.calibrate_run(run, settings.sets, settings.risk)
+    stages.save_config(run, **asdict(settings))
+    return artifact, run
+
+
+def _foreign(cfg: DictConfig):
+    settings = config.plain(cfg)
+    run = Path(settings.run_dir)
+    artifact = stages.calibrate_run(run, settings.sets, settings.risk, Path(settings.scores))
+    stages.save_config(run, run_dir=settings.run_dir, sets=asdict(settings.sets), risk=asdict(settings.risk))
+    return artifact, run
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ config.register()
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    settings = config.plain(cfg)
-    table = data.load(settings.data)
-    show.table(table)
-    print(f"written: {table.save(settings.out)}")
+    with cli.clear_errors():
+        cli.refuse_sweep()
+        settings = config.plain(cfg)
+        table = data.load(settings.data)
+        show.table(table)
+        print(f"written: {table.save(settings.out)}")
 
 
 if __name__ == "__main__":

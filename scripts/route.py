@@ -11,15 +11,17 @@ config.register()
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="route")
 def main(cfg: DictConfig) -> None:
-    cli.hush()
-    settings = config.plain(cfg)
-    texts, records = routing.queries(settings)
-    router = Router.load(settings.run)
-    decisions = router.route(texts, progress=len(texts) > 100)
-    if settings.output is None:
-        show.decisions(texts, decisions, router.models, router.settings.trained_on)
-    else:
-        print(f"written: {routing.write(settings.output, records, decisions)}")
+    with cli.clear_errors():
+        cli.refuse_sweep()
+        cli.hush()
+        settings = config.plain(cfg)
+        texts, records = routing.queries(settings)
+        router = Router.load(settings.run)
+        decisions = router.route(texts, progress=len(texts) > 100)
+        if settings.output is None:
+            show.decisions(texts, decisions, router.artifact, router.settings.trained_on)
+        else:
+            print(f"written: {routing.write(settings.output, records, decisions)}")
 
 
 if __name__ == "__main__":

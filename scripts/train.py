@@ -6,19 +6,18 @@ import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, pipeline, show
-from racer.stages import Evaluation
 
 config.register()
 
 
 @cli.clear_errors()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(cfg: DictConfig) -> Evaluation | None:
-    cli.hush()
-    evaluation = pipeline.run(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
-    if evaluation is not None:
-        show.report(evaluation.report, evaluation.figures)
-    return evaluation
+def main(cfg: DictConfig) -> None:
+    with cli.clear_errors():
+        cli.hush()
+        evaluation = pipeline.run(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
+        if evaluation is not None:
+            show.report(evaluation.report, evaluation.figures)
 
 
 if __name__ == "__main__":

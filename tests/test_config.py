@@ -36,9 +36,13 @@ def test_unknown_keys_and_wrong_types_are_refused(override):
     ("sets.null=maybe", "sets.null is 'maybe', expected one of learned"),
     ("risk.loss=hinge", "risk.loss is 'hinge'"), ("risk.method=guess", "risk.method is 'guess'"),
     ("data.missing=fill", "data.missing is 'fill'"), ("data.right_at=0", "data.right_at is 0"),
-    ("encoder.pooling=max", "encoder.pooling is 'max'"), ("encoder.max_length=2", "at least 4 tokens"),
+    ("encoder.pooling=max", "encoder.pooling is 'max'"),
+    ("encoder.max_length=2", "encoder.max_length is 2, expected a number of at least 4"),
     ("sets.max_size=0", "sets.max_size is 0"), ("sets.cost_power=-1", "sets.cost_power is -1"),
-    ("train.batch_size=0", "train.batch_size is 0"), ("tracking.wandb=maybe", "tracking.wandb is 'maybe'"),
+    ("train.batch_size=0", "train.batch_size is 0"),
+    ("seed=-1", "seed is -1"), ("head.dropout=1", "head.dropout is 1"),
+    ("train.warmup=5", "train.warmup is 5"), ("train.lr=-1", "train.lr is -1"),
+    ("head.hidden=-5", "head.hidden is -5"), ("tracking.wandb=maybe", "tracking.wandb is 'maybe'"),
     ("train.mixed_precision=fp8", "train.mixed_precision is 'fp8'"),
 ])
 def test_values_out_of_range_are_refused_with_what_was_expected(override, says):

@@ -103,7 +103,7 @@ def slow_measure(rows: Scores, artifact: Artifact) -> dict:
         if rows.cost is not None:
             price = rows.cost[i].tolist()
             usd.append(sum(price[k] for k in real))
-            part.append(usd[-1] / sum(price) if sum(price) else 0.0)
+            part += [usd[-1] / sum(price)] if sum(price) else []
     return {
         "queries": len(sizes),
         "risk": {"misrouting": slow_share(misrouted), "miss": slow_share(missed),
@@ -263,7 +263,7 @@ def test_where_nothing_is_solvable_there_is_no_miss_to_condition_on():
     assert (got["risk"]["miss"]["value"], got["risk"]["misrouting"]["value"], got["unsolvable"]["value"]) == (0, 1, 1)
 
 
-def test_free_models_cost_no_share_rather_than_nan():
+def test_queries_that_cost_nothing_whoever_is_asked_have_no_share():
     scores = make()
     cost = scores.cost.copy()
     cost[::2] = 0.0

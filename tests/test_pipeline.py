@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from safetensors.numpy import load_file
 from racer import conformal, pipeline, stages
 from racer import scores as scores_file
 from racer.config import RiskConfig, SetsConfig
-from racer.errors import ConfigError, Infeasible
+from racer.errors import ConfigError, Infeasible, TableError
+from racer.router import Router
 
 CONTRACT = {"alpha", "n", "models", "risk", "set_size", "set_size_histogram", "null_admitted", "abstention",
             "unsolvable", "cost", "top1_accuracy", "set_accuracy", "baselines"}
@@ -194,3 +196,56 @@ def test_scores_of_another_router_or_null_are_not_judged_by_this_calibration(sma
     replace(scores, fingerprint={"router": "feed"}).save(tmp_path / "scores.npz")
     with pytest.raises(ConfigError, match="this router is feed"):
         stages.evaluate_run(tmp_path)
+
+
+def test_the_same_content_under_another_name_keeps_its_own_name(small_config, small_run, tmp_path):
+    from racer import data
+
+    table = data.load(small_config.data)
+    replace(table, card=table.card | {"name": "real", "simulated": False}).save(tmp_path / "table")
+    config = replace(small_config, data=replace(small_config.data, path=str(tmp_path / "table")))
+    evaluation = pipeline.run(replace(config, run_dir=str(tmp_path / "run")))
+    assert evaluation.report["table"] == "real" and "simulated" in read(small_run / "report.json")["table"]
+
+
+def test_damage_to_one_run_reaches_no_other_and_a_damaged_cache_is_trained_again(small_config, tmp_path):
+    config = replace(small_config, cache_dir=str(tmp_path / "cache"))
+    for name in ("a", "b"):
+        pipeline.run(replace(config, run_dir=str(tmp_path / name)))
+    with open(tmp_path / "a" / "router" / "router.json", "a") as file:
+        file.write(" ")
+    Router.load(tmp_path / "b")
+    [home] = [p for p in (tmp_path / "cache" / "routers").iterdir() if p.is_dir()]
+    (home / "router" / "head.safetensors").unlink()
+    pipeline.run(replace(config, run_dir=str(tmp_path / "a")))
+    a, b = (load_file(tmp_path / name / "router" / "head.safetensors") for name in "ab")
+    for name, value in a.items():
+        np.testing.assert_array_equal(b[name], value)
+
+
+def test_an_input_that_cannot_be_read_costs_a_run_nothing(small_config, small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    with pytest.raises(TableError):
+        pipeline.run(replace(small_config, run_dir=str(run), data=replace(small_config.data, path="/nowhere.csv")))
+    with pytest.raises(TableError):
+        stages.calibrate_run(tmp_path / "other", SetsConfig(), RiskConfig(), tmp_path / "nowhere.npz")
+    with pytest.raises(ConfigError, match="holds a router of its own"):
+        stages.calibrate_run(run, SetsConfig(), RiskConfig(), small_run / "scores.npz")
+    assert (run / "calibration.json").exists() and (run / "report.json").exists() and not (tmp_path / "other").exists()
+
+
+def test_awkward_names_are_shown_as_they_are(small_config, tmp_path, capsys):
+    from racer import data, show
+
+    table = data.load(small_config.data)
+    table = replace(table, task=np.where(table.task == "logic", "[/b] [red]", table.task),
+                    models=("model[instruct]", *table.models[1:]), card=table.card | {"name": "[bold]"})
+    table.save(tmp_path / "table")
+    config = replace(small_config, data=replace(small_config.data, path=str(tmp_path / "table")))
+    evaluation = pipeline.run(replace(config, run_dir=str(tmp_path / "run")))
+    show.report(evaluation.report, evaluation.figures)
+    router = Router.load(tmp_path / "run")
+    show.decisions(["[b]?"], router.route(["[b]?"]), router.artifact, router.settings.trained_on)
+    printed = capsys.readouterr().out
+    for name in ("[/b] [red]", "model[instruct]", "[bold] (simulated)", "[b]?"):
+        assert name in printed

@@ -221,3 +221,32 @@ def test_a_single_array_is_no_scores_file(tmp_path):
 def test_no_file_is_said_with_the_next_step(tmp_path):
     with pytest.raises(TableError, match=r"no scores at .*run `python scripts/train\.py` first, or give scores=FILE"):
         load(tmp_path / "scores.npz")
+
+
+@pytest.mark.parametrize(("name", "value", "says"), [
+    ("ids", np.array([[f"q{i}"] for i in range(6)]), "ids has shape"),
+    ("models", np.array("a"), r"models has shape \(\)"),
+    ("models", np.array([b"a", b"b"]), "expected texts"),
+    ("task", np.arange(6), "task has dtype int64, expected text"),
+    ("probabilities", np.full((6, 3), 0.5 + 0j), "complex"),
+])
+def test_foreign_arrays_of_another_kind_are_refused(name, value, says, tmp_path):
+    arrays = {"ids": np.array([f"q{i}" for i in range(6)]), "split": np.array(["calib"] * 3 + ["test"] * 3),
+              "task": np.array(["t"] * 6), "models": np.array(["a", "b"]), "probabilities": np.full((6, 3), 0.5),
+              "outcomes": np.ones((6, 2), dtype=int)}
+    np.savez(tmp_path / "good.npz", **arrays)
+    assert (load(tmp_path / "good.npz").split == "calibration").sum() == 3
+    np.savez(tmp_path / "bad.npz", **arrays | {name: value})
+    with pytest.raises(TableError, match=says):
+        load(tmp_path / "bad.npz")
+
+
+def test_a_single_model_and_half_a_joint_are_refused(tmp_path):
+    arrays = {"ids": np.array(["q"]), "split": np.array(["test"]), "task": np.array(["t"]), "models": np.array(["a"]),
+              "probabilities": np.full((1, 2), 0.5), "outcomes": np.ones((1, 1), dtype=int)}
+    np.savez(tmp_path / "one.npz", **arrays)
+    with pytest.raises(TableError, match="at least two"):
+        load(tmp_path / "one.npz")
+    np.savez(tmp_path / "half.npz", **arrays, logits=np.zeros((1, 1)))
+    with pytest.raises(TableError, match="it lacks loadings, nodes, weights"):
+        load(tmp_path / "half.npz")

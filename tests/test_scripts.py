@@ -101,13 +101,16 @@ def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
     (("calibrate", "run=nowhere"), "no run in nowhere"),
     (("calibrate", "scores=nowhere.npz", "run_dir=x"), "no scores at nowhere.npz"),
     (("evaluate",), "run=DIR is missing"),
+    (("evaluate", "-m", "run=a,b"), "-m is for scripts/train.py"),
+    (("route", "query=hello"), "run=... is missing"),
     (("route", "run=nowhere", "query=hello"), "no router in nowhere"),
+    (("route", "run=nowhere", "query=hello", "output=no/such/out.jsonl"), "its folder does not exist"),
     (("prepare", "out=x", "data.path=nowhere.csv"), "no such file or folder"),
 ])
 def test_mistakes_are_one_clear_line(arguments, says, tmp_path, monkeypatch):
     monkeypatch.delenv("RACER_DATA", raising=False)
     said = script(*arguments, cwd=tmp_path, fails=True)
-    assert says in said and said.splitlines()[-1].strip()
+    assert says in said and said.startswith("error: ")
 
 
 AWKWARD = """What's {x, y} = [1, "2"] if $HOME is ${oc.env:HOME} and 100% = \\frac{1}{1}?"""
@@ -126,6 +129,9 @@ def test_route_adds_decisions_to_the_lines_of_a_file(run, tmp_path):
     for record, line in zip(records, lines, strict=True):
         assert line | record == line and len(line["probabilities"]) == 8
         assert line["abstain"] == (not line["members"])
+    (tmp_path / "bom.txt").write_bytes("\ufeffWhat is 7 times 8?\n\n".encode())
+    script("route", f"run={run}", "input=bom.txt", "output=bom.jsonl", cwd=tmp_path)
+    assert read(tmp_path / "bom.jsonl")["query"] == "What is 7 times 8?"
     (tmp_path / "bad.jsonl").write_text('{"query": "fine"}\n{"text": "no query"}\n')
     said = script("route", f"run={run}", "input=bad.jsonl", cwd=tmp_path, fails=True)
     assert "bad.jsonl, line 2" in said

@@ -6,9 +6,13 @@ Numbers stay the text they are in the file until `racer.assemble` has checked th
 import csv
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from racer.errors import TableError
+from racer.table import OutcomeTable
 
 FIELD_LIMIT = 1 << 30  # characters in one CSV cell; the standard library stops at 128 Ki
 
@@ -75,6 +79,18 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not text in UTF-8 ({error}): save it as UTF-8") from None
+
+
+def without_lone_split(table: OutcomeTable) -> OutcomeTable:
+    """Return the table without splits, and a note, if its file names give all rows the same one.
+
+    A table with, say, test rows only could not be trained on; so its splits are drawn, as for one without any.
+    """
+    names = set(table.split)
+    if len(names) != 1 or names == {""}:
+        return table
+    note = f"all files are of split {names.pop()}: taken as a table without splits, which are drawn"
+    return replace(table, split=np.full(len(table.ids), "", dtype=object), notes=(*table.notes, note))
 
 
 def read_card(folder: Path) -> dict:

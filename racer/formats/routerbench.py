@@ -31,7 +31,8 @@ def read(path: Path, missing: str) -> OutcomeTable:
     paths = sorted(path.glob("*.csv")) if path.is_dir() else [path]
     queries, outcomes = zip(*map(_file, paths), strict=True)
     name = path.resolve().name if path.is_dir() else path.stem
-    return assemble(Entries.join(queries), Entries.join(outcomes), card={"name": name}, missing=missing)
+    table = assemble(Entries.join(queries), Entries.join(outcomes), card={"name": name}, missing=missing)
+    return files.without_lone_split(table)
 
 
 def letter(reply: str) -> str | None:

@@ -31,8 +31,9 @@ def read(path: Path, missing: str) -> OutcomeTable:
         card["tasks"] = known
     kinds = {t: "probability" if is_multiple_choice(t) else "fraction" for t in tasks}
     models = text_files.card_models(card, str(path / "card.json"))
-    return assemble(Entries.join(queries), Entries.join(outcomes), models=models, kinds=kinds, card=card,
-                    missing=missing)
+    table = assemble(Entries.join(queries), Entries.join(outcomes), models=models, kinds=kinds, card=card,
+                     missing=missing)
+    return text_files.without_lone_split(table)
 
 
 def files(folder: Path) -> list[Path]:

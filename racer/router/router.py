@@ -1,6 +1,7 @@
 """A trained router that opens by itself: text to probabilities to sets."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -75,7 +76,7 @@ class Router:
         if not (folder / FINGERPRINTS).is_file():
             raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
                               f"`python scripts/train.py run_dir={run}`")
-        fingerprint = _verified(folder)
+        fingerprint = verified(folder)
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         cost = settings["mean_cost"]
         settings |= {"models": tuple(settings["models"]), "mean_cost": None if cost is None else tuple(cost)}
@@ -96,6 +97,7 @@ class Router:
         self.encoder.save(folder / ENCODER)
         save_file({k: v.contiguous().cpu() for k, v in self.head.state_dict().items()}, folder / HEAD)
         (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
+        _share(folder)
         files = hashing.of_folder(folder)
         self.fingerprint = hashing.of_json(files)
         record = {"router": self.fingerprint, "dtype": "float32", "files": files}
@@ -145,8 +147,19 @@ class Router:
         return decide(p, estimate.joint, self.artifact, None if cost is None else np.array(cost))
 
 
-def _verified(folder: Path) -> str:
+def _share(folder: Path) -> None:
+    """Give every file the mode that new files have here; safetensors keeps its own to their owner."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
+
+
+def verified(folder: Path) -> str:
     """Return the fingerprint of the router in `folder`; raise `ConfigError` if a file is not the one saved."""
+    if not (folder / FINGERPRINTS).is_file():
+        raise ConfigError(f"{folder} holds no router: {FINGERPRINTS} is missing")
     record = json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8"))
     found = hashing.of_folder(folder, skip=(FINGERPRINTS,))
     changed = sorted(k for k in found.keys() | record["files"].keys() if found.get(k) != record["files"].get(k))

@@ -26,7 +26,7 @@ from racer.router import backbone
 from racer.router.encoder import Encoder
 from racer.router.fit import Examples, Fit, Network, accelerator_for
 from racer.router.heads import labels_of
-from racer.router.router import Router, Settings
+from racer.router.router import Router, Settings, verified
 from racer.scores import Scores
 from racer.table import OutcomeTable
 
@@ -48,7 +48,7 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
     home = cache / "routers" / _key(config, table, source)
     home.parent.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(accelerator, home):
-        if (home / "scores.npz").exists():
+        if _is_whole(home, accelerator):
             log.info("this router was trained before, taken from %s", home)
             for numbers in json.loads((home / "history.json").read_text(encoding="utf-8")):
                 tell(numbers)
@@ -56,8 +56,24 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
             _train(config, table, source, home, accelerator, tell)
     if accelerator.is_main_process:
         shutil.rmtree(run_dir / "router", ignore_errors=True)
-        shutil.copytree(home / "router", run_dir / "router", copy_function=_link_or_copy)
+        shutil.copytree(home / "router", run_dir / "router")
     return scores_file.load(home / "scores.npz")
+
+
+def _is_whole(home: Path, accelerator: Accelerator) -> bool:
+    """Return whether a finished router is in `home`, every file as it was saved; a damaged one is removed."""
+    if not (home / "scores.npz").exists():
+        return False
+    try:
+        verified(home / "router")
+        whole = True
+    except ConfigError as error:
+        log.warning("%s: the cached router is trained again", error)
+        whole = False
+    accelerator.wait_for_everyone()  # all have looked before it goes
+    if not whole and accelerator.is_main_process:
+        shutil.rmtree(home)
+    return whole
 
 
 def _key(config: Config, table: OutcomeTable, source: Path) -> str:
@@ -65,9 +81,10 @@ def _key(config: Config, table: OutcomeTable, source: Path) -> str:
     encoder = {k: v for k, v in asdict(config.encoder).items() if k not in ("name", "path", "package", "sha256")}
     train = {k: v for k, v in asdict(config.train).items() if k not in NOT_OF_THE_WEIGHTS}
     return hashing.of_json({
-        "table": table.fingerprint(), "right_at": config.data.right_at, "source": hashing.of_folder(source),
-        "encoder": encoder, "router": asdict(config.router), "head": asdict(config.head), "train": train,
-        "seed": config.seed, "code": [hashing.of_file(p) for p in sorted(Path(__file__).parent.glob("*.py"))]})
+        "table": table.fingerprint(), "title": table.title, "right_at": config.data.right_at,
+        "source": hashing.of_folder(source), "encoder": encoder, "router": asdict(config.router),
+        "head": asdict(config.head), "train": train, "seed": config.seed,
+        "code": [hashing.of_file(p) for p in sorted(Path(__file__).parent.glob("*.py"))]})
 
 
 def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accelerator: Accelerator,
@@ -180,13 +197,3 @@ class _Turn:
     def __exit__(self, *_) -> None:
         if self.accelerator.is_main_process:
             self.lock.release()
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """A run folder holds its whole router; on one disk the weights take space once."""
-    try:
-        os.link(source, target)
-    except OSError:
-        if not Path(source).is_file():
-            raise ConfigError(f"the cached router lost {source}: delete cache_dir and train again") from None
-        shutil.copy2(source, target)
