@@ -127,6 +127,12 @@ def test_routerdc_folder(tmp_path):
     assert (table.name, table.card["tasks"]) == ("dc", ["gsm8k", "mmlu"])
 
 
+@pytest.mark.parametrize("text, number", [("True", 1), ("false", 0), (" TRUE ", 1)])
+def test_truth_values_as_pandas_writes_them_are_scores(tmp_path, text, number):
+    write(tmp_path / "t.csv", f"id,query,model,score\np,p,a,{text}\np,p,b,0.5\n")
+    assert read(tmp_path / "t.csv").scores.tolist() == [[number, 0.5]]
+
+
 def test_routerdc_single_file(tmp_path):
     table = read(routerdc(tmp_path / "mbpp.json", [{"a": 1, "b": 0}]))
     assert (table.name, table.models, "tasks" in table.card) == ("mbpp", ("a", "b"), False)
@@ -141,7 +147,10 @@ def test_routerbench(tmp_path):
         assert table.models == ("m/a", "b") and table.scores.tolist() == [[1, 0], [1, 0]]
         assert table.answers.tolist() == [["B", None], [None, None]]
         assert table.cost.tolist() == [[0.25, 1e-5]] * 2
-        assert set(table.split) == {"test"}
+        assert set(table.split) == {""}  # one split in all files tells nothing: they are to be drawn
+        assert "all files are of split test" in table.notes[-1]
+    routerbench(tmp_path / "arc_train.csv", [("s3", "['three']", "arc-challenge", said)])
+    assert read(tmp_path).split.tolist() == ["test", "test", "train"]
 
 
 @pytest.mark.parametrize("reply, expected", [("B", "B"), ("B) foo", "B"), (" (C)", "C"), ("A\n", "A"), ("A.", "A"),
@@ -190,7 +199,7 @@ def test_faults_of_a_csv(tmp_path, content, parts):
     ("output_tokens", -3, ["'-3'", "zero or more"]),
     ("score", [1], ["list", "flatten"]),
     ("score", float("nan"), ["'NaN'", "expected a number"]),
-    ("score", "", ["query 'q' has no score of b", "missing='drop'"]),
+    ("score", "", ["query 'q' has no score of b", "data.missing=drop"]),
 ])
 def test_faults_of_a_cell(tmp_path, column, value, parts):
     rows = [{"id": "p", "query": "p", "model": "a", "score": 1}, {"id": "p", "query": "p", "model": "b", "score": 1},
@@ -367,7 +376,7 @@ def test_real_routerbench_files_agree_with_the_canonical_folder(racer_data):
     assert len(shared) == 817
     native, folder = native.take(mine), folder.take(theirs)
     order = [folder.models.index(name) for name in native.models]
-    for name in ("queries", "task", "split"):
+    for name in ("queries", "task"):
         assert (getattr(native, name) == getattr(folder, name)).all()
     assert (native.scores == folder.scores[:, order]).all() and (native.answers == folder.answers[:, order]).all()
     np.testing.assert_allclose(native.cost, folder.cost[:, order], rtol=1e-6)
