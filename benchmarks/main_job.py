@@ -35,8 +35,8 @@ def main() -> None:
         parts += [section(name, extra, heads=("latent",)) for name, extra in TUNED.items()]
     command = " ".join(["python benchmarks/main_job.py", *sys.argv[1:]])
     head = ["# The main job on real tables", "", f"Made by `{command}` with `$RACER_DATA` set; one split, seed 0, "
-            "misrouting risk <= 0.1 by pac with confidence 0.9, 95 % intervals. The baseline top2 is that of the last head "
-            "of each table.", ""]
+            "misrouting risk <= 0.1 by pac with confidence 0.9, 95 % intervals. "
+            "The baseline top2 is that of the last head of each table.", ""]
     (ROOT / "docs" / "main_job.md").write_text("\n".join([*head, *parts]))
 
 
