@@ -25,13 +25,13 @@ class Decision:
     expected_cost: float | None
 
 
-def decide(probabilities: np.ndarray, joint: Joint | None, artifact: Artifact,
-           mean_cost: np.ndarray | None) -> list[Decision]:
+def decide(probabilities: np.ndarray, joint: Joint | None, artifact: Artifact) -> list[Decision]:
     """Return the decision for each row of `probabilities` (n, M+1), whose null is the artifact's."""
     s = artifact.rule.distance(probabilities, joint)
     chosen = select(s, artifact.calibration.cut)  # (n, M+1)
     order = np.argsort(s[:, :-1], axis=1, kind="stable")
-    costs = [None] * len(s) if mean_cost is None else (chosen[:, :-1] @ mean_cost).tolist()
+    prices = artifact.rule.prices
+    costs = [None] * len(s) if prices is None else (chosen[:, :-1] @ np.array(prices)).tolist()
     decisions = []
     for p, row, first, cost in zip(probabilities, chosen, order, costs, strict=True):
         members = tuple(artifact.models[m] for m in first if row[m])

@@ -25,7 +25,7 @@ SETTINGS, FINGERPRINTS, HEAD, ENCODER = "router.json", "fingerprints.json", "hea
 
 @dataclass(frozen=True)
 class Settings:
-    """What a router must know beside its weights; `mean_cost` is USD per call and model on train, if known."""
+    """What a router must know beside its weights."""
 
     models: tuple[str, ...]
     trained_on: str  # the table's title
@@ -33,14 +33,11 @@ class Settings:
     pooling: str
     max_length: int
     truncation_side: str
-    mean_cost: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], trained_on: str,
-           mean_cost: np.ndarray | None) -> "Settings":
-        cost = None if mean_cost is None else tuple(map(float, mean_cost))
+    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], trained_on: str) -> "Settings":
         return cls(tuple(models), trained_on, asdict(head), encoder.pooling, encoder.max_length,
-                   encoder.truncation_side, cost)
+                   encoder.truncation_side)
 
     def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
         """Return the encoder with its weights and a fresh head that fits it."""
@@ -77,10 +74,8 @@ class Router:
             raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
                               f"`python scripts/train.py run_dir={run}`")
         fingerprint = verified(folder)
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        cost = settings["mean_cost"]
-        settings |= {"models": tuple(settings["models"]), "mean_cost": None if cost is None else tuple(cost)}
-        settings = Settings(**settings)
+        record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = Settings(**record | {"models": tuple(record["models"])})
         encoder, head = settings.build(folder / ENCODER)
         head.load_state_dict(load_file(folder / HEAD))
         router = cls(settings, encoder, head)
@@ -142,9 +137,8 @@ class Router:
             raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
-        cost, estimate = self.settings.mean_cost, self.estimate(texts, progress)
-        p = estimate.probabilities(self.artifact.rule.null)
-        return decide(p, estimate.joint, self.artifact, None if cost is None else np.array(cost))
+        estimate = self.estimate(texts, progress)
+        return decide(estimate.probabilities(self.artifact.rule.null), estimate.joint, self.artifact)
 
 
 def _share(folder: Path) -> None:

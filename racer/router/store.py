@@ -47,7 +47,7 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
         source = backbone.locate(config.encoder, cache)
     home = cache / "routers" / _key(config, table, source)
     home.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(accelerator, home):
+    with _OneAtATime(accelerator, home.with_suffix(".lock")):
         if _is_whole(home, accelerator):
             log.info("this router was trained before, taken from %s", home)
             for numbers in json.loads((home / "history.json").read_text(encoding="utf-8")):
@@ -93,7 +93,7 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     partial = home.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
-    settings = Settings.of(config.encoder, config.head, table.models, table.title, mean_cost(table))
+    settings = Settings.of(config.encoder, config.head, table.models, table.title)
     encoder, head = settings.build(source)
     _warn_of_lookalikes(encoder, table)
     texts = table.queries.tolist()
@@ -146,12 +146,6 @@ def complete_cost(table: OutcomeTable) -> np.ndarray | None:
     return None if table.cost is None or np.isnan(table.cost).any() else table.cost
 
 
-def mean_cost(table: OutcomeTable) -> np.ndarray | None:
-    """Return each model's mean cost per call (M,) on the train split, in USD; None where costs are incomplete."""
-    cost = complete_cost(table)
-    return None if cost is None else cost[table.rows("train")].mean(axis=0)
-
-
 def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
     side = encoder.tokenizer.truncation_side
     for task in np.unique(table.task.astype(str)):
@@ -179,11 +173,7 @@ def _cached_vectors(config: Config, encoder: Encoder, source: Path, texts: list[
     return np.load(path)
 
 
-def _one_at_a_time(accelerator: Accelerator, home: Path) -> "_Turn":
-    return _Turn(accelerator, home.with_suffix(".lock"))
-
-
-class _Turn:
+class _OneAtATime:
     """The right to train one router: other jobs wait and then find it done; processes of one job share it."""
 
     def __init__(self, accelerator: Accelerator, path: Path):
