@@ -76,18 +76,25 @@ def accuracy_cost(curve: dict, report: dict) -> Figure:
         axis.errorbar(1000 * x["value"] if priced else x["value"], measured["set_accuracy"]["value"],
                       yerr=_bars([measured["set_accuracy"]]), color=BLUE, fmt="o", markersize=3.5, capsize=2,
                       label="RACER sets, one point per alpha" if measured is next(iter(curve.values())) else None)
-    for name, baseline in report["baselines"].items():
-        if baseline:
-            x = 1000 * baseline["cost"]["value"] if priced else baseline["size"]["value"]
-            axis.plot(x, baseline["accuracy"]["value"], "s", color=GREEN if name == "oracle" else GREY, markersize=5)
-            axis.annotate(BASELINES[name], (x, baseline["accuracy"]["value"]), xytext=(5, -9),
-                          textcoords="offset points", fontsize=8, color="#444")
+    for (x, y), names in _places(report["baselines"], priced).items():
+        axis.plot(x, y, "s", color=GREEN if "oracle" in names else GREY, markersize=5)
+        axis.annotate(", ".join(names), (x, y), xytext=(5, -9), textcoords="offset points", fontsize=8, color="#444")
     _labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
             "a right model was called", from_zero=False)
     axis.margins(x=0.12)
     if curve:
         axis.legend(frameon=False, loc="lower right")
     return figure
+
+
+def _places(baselines: dict, priced: bool) -> dict[tuple[float, float], list[str]]:
+    """Return the names of the baselines at each point; two that make the same choices share one."""
+    places = {}
+    for name, baseline in baselines.items():
+        if baseline:
+            x = 1000 * baseline["cost"]["value"] if priced else baseline["size"]["value"]
+            places.setdefault((x, baseline["accuracy"]["value"]), []).append(BASELINES[name])
+    return places
 
 
 def _figure(report: dict, title: str, panels: int = 1):

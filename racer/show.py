@@ -111,8 +111,10 @@ def _quality(result: dict) -> Table:
 
 
 def _groups(result: dict) -> Table:
-    grid = Table("task", "queries", "misrouted", "missed", "asked", "abstained", "nobody right", "top-1 right",
+    grid = Table("task", "n", "misrouted", "missed", "asked", "abstained", "nobody right", "top-1 right",
                  title="by task (the promise is for the mixture of tasks, not for each; none out of distribution)")
+    for column in grid.columns:
+        column.overflow = "fold"  # on a narrow terminal, rather two lines than half a word
     for prefix, groups in (("", result["tasks"]), ("ood: ", result["ood"])):
         for name, g in groups.items():
             numbers = [g["risk"]["misrouting"], g["risk"]["miss"], g["set_size"], g["abstention"], g["unsolvable"],
