@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -111,10 +112,9 @@ def _quality(result: dict) -> Table:
 
 
 def _groups(result: dict) -> Table:
-    grid = Table("task", "n", "misrouted", "missed", "asked", "abstained", "nobody right", "top-1 right",
+    grid = Table("task", "n", "misrouted", "missed", "asked", "abstained", "unsolvable", "top-1", box=box.SIMPLE_HEAD,
                  title="by task (the promise is for the mixture of tasks, not for each; none out of distribution)")
-    for column in grid.columns:
-        column.overflow = "fold"  # on a narrow terminal, rather two lines than half a word
+    grid.columns[0].overflow = "fold"  # on a narrow terminal, rather two lines than half a name
     for prefix, groups in (("", result["tasks"]), ("ood: ", result["ood"])):
         for name, g in groups.items():
             numbers = [g["risk"]["misrouting"], g["risk"]["miss"], g["set_size"], g["abstention"], g["unsolvable"],
