@@ -9,6 +9,7 @@ from pathlib import Path
 from racer import __version__
 from racer.conformal import Calibration
 from racer.errors import ConfigError
+from racer.files import write_json
 from racer.rule import SetRule
 
 
@@ -30,11 +31,8 @@ class Artifact:
         """Write the artifact; `cut` keeps every bit, and -inf is the string "-inf"."""
         numbers = asdict(self.calibration)
         numbers["cut"] = "-inf" if numbers["cut"] == -math.inf else numbers["cut"]
-        record = dict(**asdict(self.rule), loss=self.loss, **numbers, models=list(self.models),
-                      fingerprint=self.fingerprint, racer=__version__)
-        partial = Path(path).with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(path, dict(**asdict(self.rule), loss=self.loss, **numbers, models=list(self.models),
+                              fingerprint=self.fingerprint, racer=__version__))
 
     def check(self, fingerprint: str | None, models: tuple[str, ...]) -> None:
         """Raise `ConfigError` unless it was calibrated for this router and this pool, in this order."""

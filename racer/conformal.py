@@ -63,7 +63,8 @@ def least_alpha(n: int, method: str, delta: float | None = None) -> float:
 
 def check_feasible(n: int, alpha: float, method: str, delta: float | None = None) -> None:
     """Raise `Infeasible` if `n` calibration queries cannot promise `alpha`, naming the n needed."""
-    if allowed_unserved(n, alpha, method, delta) >= 0:
+    _check(alpha, method, delta)
+    if n and _within(0, n, alpha, method, delta):
         return
     needed, reachable = least_n(alpha, method, delta), least_alpha(n, method, delta)
     at = f" at delta={delta:g}" if method == "pac" else ""

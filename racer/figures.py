@@ -46,12 +46,9 @@ def risk_and_size(curve: dict, report: dict) -> Figure:
 
 def set_size_histogram(report: dict) -> Figure:
     figure, (axis,) = _figure(report, f"set sizes at alpha = {report['alpha']:g}")
-    histogram = report["set_size_histogram"]
-    values = [h["value"] for h in histogram.values()]
-    low_high = [[h["value"] - h["low"] for h in histogram.values()],
-                [h["high"] - h["value"] for h in histogram.values()]]
-    axis.bar([int(k) for k in histogram], values, yerr=low_high, capsize=2, color=[ORANGE] + [BLUE] * (len(values) - 1),
-             error_kw={"elinewidth": 1})
+    shares = list(report["set_size_histogram"].values())  # of the sizes 0, 1, ... M
+    axis.bar(range(len(shares)), [share["value"] for share in shares], yerr=_bars(shares), capsize=2,
+             color=[ORANGE] + [BLUE] * (len(shares) - 1), error_kw={"elinewidth": 1})
     _labels(axis, "models in the set (0: abstained)", "share of test queries")
     return figure
 

@@ -29,7 +29,7 @@ def run(config: Config) -> Evaluation | None:
     main = PartialState(cpu=config.train.cpu).is_main_process
     table = data.load(config.data)
     if main:
-        show.table(table)
+        show.table(table, config.data.right_at)
         run_dir.mkdir(parents=True, exist_ok=True)
         stages.clear(run_dir)
     check_feasible(len(table.rows("calibration")), config.risk.alpha, config.risk.method, config.risk.delta)
@@ -37,7 +37,7 @@ def run(config: Config) -> Evaluation | None:
         scores = store.obtain(config, table, run_dir, tracker.log)
         if not main:
             return None
-        scores.save(run_dir / "scores.npz")
+        scores.with_null(config.sets.null).save(run_dir / "scores.npz")
         stages.save_config(run_dir, **asdict(config))
         stages.calibrate_run(run_dir, config.sets, config.risk)
         evaluation = stages.evaluate_run(run_dir)

@@ -27,9 +27,8 @@ class Scores:
 
     `probabilities` (n, M+1) in [0, 1], the null last, made as `null` says (`racer.sets.NULLS`);
     `learned_null` (n,) keeps the router's own null, where it has one, so that another choice can
-    be undone; `joint` is its joint, where it has one. `outcomes` (n, M) are binarised. `cost` (n, M) in USD,
-    only if every cell is known.
-    `fingerprint` names the router and the table the file came from.
+    be undone; `joint` is its joint, where it has one. `outcomes` (n, M) are binarised. `cost` (n, M) in
+    USD, only if every cell is known. `fingerprint` names the router and the table the file came from.
     """
 
     ids: np.ndarray  # (n,) str

@@ -21,10 +21,10 @@ def console() -> Console:
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(width=WIDTH)
 
 
-def table(outcomes: OutcomeTable) -> None:
+def table(outcomes: OutcomeTable, right_at: float) -> None:
     """Print what a table holds: queries per split, models, how often they are right, and the notes of its reader."""
     out = console()
-    right = outcomes.outcomes()
+    right = outcomes.outcomes(right_at)
     kind = " [bold](simulated: made by this project, no real model was asked)[/bold]" if outcomes.simulated else ""
     counts = ", ".join(f"{n} {s}" for s in (*SPLITS, OOD) if (n := len(outcomes.rows(s))))
     out.print(f"[bold]{escape(outcomes.name)}[/bold]{kind}: {len(outcomes.ids)} queries ({counts}), "

@@ -1,7 +1,5 @@
 """The later stages of a run, from `scores.npz` on: calibrate, evaluate. Seconds, without torch."""
 
-import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from racer.conformal import calibrate
 from racer.errors import ConfigError, TableError
 from racer.evaluate import report
 from racer.figures import draw_all
+from racer.files import write_json
 from racer.losses import least_cut
 from racer.rule import SetRule
 from racer.scores import Scores
@@ -70,9 +69,7 @@ def evaluate_run(run: Path) -> Evaluation:
     if not (scores.split == "test").any():
         raise TableError(f"{run / 'scores.npz'} has no row of split test: nothing to report on; add test rows")
     result = report(scores, artifact)
-    partial = run / "report.partial"
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, run / "report.json")
+    write_json(run / "report.json", result)
     append(run, {"report": flatten(result)})
     return Evaluation(result, draw_all(scores, artifact, result, run / "figures"))
 

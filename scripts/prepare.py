@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
         cli.refuse_sweep()
         settings = config.plain(cfg)
         table = data.load(settings.data)
-        show.table(table)
+        show.table(table, settings.data.right_at)
         print(f"written: {table.save(settings.out)}")
 
 

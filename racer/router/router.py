@@ -68,11 +68,7 @@ class Router:
         Raises `ConfigError` if a file of the router is not the one that was saved, or if the calibration
         was made for another router.
         """
-        run = Path(run)
-        folder = run / "router"
-        if not (folder / FINGERPRINTS).is_file():
-            raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
-                              f"`python scripts/train.py run_dir={run}`")
+        run, folder = Path(run), Path(run) / "router"
         fingerprint = verified(folder)
         record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         settings = Settings(**record | {"models": tuple(record["models"])})
@@ -151,9 +147,11 @@ def _share(folder: Path) -> None:
 
 
 def verified(folder: Path) -> str:
-    """Return the fingerprint of the router in `folder`; raise `ConfigError` if a file is not the one saved."""
+    """Return the fingerprint of the router in `folder`; raise `ConfigError` if there is none or a file has changed."""
     if not (folder / FINGERPRINTS).is_file():
-        raise ConfigError(f"{folder} holds no router: {FINGERPRINTS} is missing")
+        run = folder.parent
+        raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
+                          f"`python scripts/train.py run_dir={run}`")
     record = json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8"))
     found = hashing.of_folder(folder, skip=(FINGERPRINTS,))
     changed = sorted(k for k in found.keys() | record["files"].keys() if found.get(k) != record["files"].get(k))
