@@ -8,6 +8,7 @@ from pathlib import Path
 
 from racer import __version__
 from racer.conformal import Calibration
+from racer.coupling import Coupling
 from racer.errors import ConfigError
 from racer.files import write_json
 from racer.rule import SetRule
@@ -55,6 +56,8 @@ def load(path: str | os.PathLike) -> Artifact:
         numbers["cut"] = float(numbers["cut"])  # "-inf" too
         rule = {name: record[name] for name in SetRule.__dataclass_fields__}
         rule["prices"] = None if rule["prices"] is None else tuple(rule["prices"])
+        if rule["coupling"] is not None:
+            rule["coupling"] = Coupling(**{name: tuple(values) for name, values in rule["coupling"].items()})
         return Artifact(SetRule(**rule), record["loss"], Calibration(**numbers), tuple(record["models"]),
                         record["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from racer.conformal import METHODS
+from racer.coupling import JOINTS
 from racer.errors import ConfigError
 from racer.losses import LOSSES
 from racer.sets import FAMILIES, NULLS
@@ -78,12 +79,20 @@ class HeadConfig:
 
 @dataclass
 class RouterConfig:
-    """Which kind of base router is trained."""
+    """Which base router: what gives the probabilities."""
 
-    name: str = "encoder"
+    name: str = "encoder"  # encoder (with a head), mf, routerdc | on frozen vectors: linear, mlp, knn, clusters | file
+    rank: int = 64  # mf: dimensions in which queries and models meet
+    clusters: int = 8  # routerdc with a tuned encoder: groups of queries that are kept together
+    path: str | None = None  # file: anyone's probabilities for the queries of the table, an .npz
 
     def __post_init__(self):
-        _one_of("router", self.name, ("encoder",))
+        _one_of("router", self.name, ("encoder", "linear", "mlp", "knn", "clusters", "mf", "routerdc", "file"))
+        _within("router.rank", self.rank, 1)
+        _within("router.clusters", self.clusters, 2)
+        if (self.name == "file") != (self.path is not None):
+            raise ConfigError(f"router={self.name} and router.path={self.path}: router=file needs "
+                              "router.path=FILE.npz, the others none")
 
 
 @dataclass
@@ -122,10 +131,12 @@ class SetsConfig:
     null_cost: float = 1.0  # coverage: price of the null, in units of the pool's mean price; 0: in every set
     max_size: int | None = None  # no set holds more models, at any cut
     max_cost: float | None = None  # USD per query by mean prices on train; no set costs more, at any cut
+    joint: str = "auto"  # own | fitted (on validation rows) | none (independent) | auto: the first of these that can be
 
     def __post_init__(self):
         _one_of("sets.family", self.family, FAMILIES)
         _one_of("sets.null", self.null, NULLS)
+        _one_of("sets.joint", self.joint, JOINTS)
         for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
             if getattr(self, name) is not None:
                 _within(f"sets.{name}", getattr(self, name), least)

@@ -62,6 +62,11 @@ class Estimate:
     learned_null: np.ndarray | None = None  # (n,)
     joint: Joint | None = None
 
+    @classmethod
+    def of_columns(cls, p: np.ndarray) -> "Estimate":
+        """Return what probabilities `p` (n, M+1) say, the router's own null last."""
+        return cls(p[:, :-1], learned_null=p[:, -1])
+
     def probabilities(self, null: str) -> np.ndarray:
         """Return (n, M+1) float64: the models, and last the null made as `null` says (`racer.sets.NULLS`)."""
         none_right = None if self.joint is None or null != "joint" else self.joint.none_right()

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from racer.coupling import Coupling
 from racer.errors import ConfigError
-from racer.estimate import Joint
+from racer.estimate import Estimate, Joint
 from racer.sets import capped, coverage, distance
 
 
@@ -15,7 +16,9 @@ class SetRule:
 
     `prices` (M,) are USD per call, the mean on the train split; None: unknown, then costs are uniform. Only `coverage`
     uses `cost_power` (0: uniform, 1: proportional) and `null_cost` (0: the null is in every set). `max_size` models and
-    `max_cost` USD are the most that any set may hold or spend, by those prices.
+    `max_cost` USD are the most that any set may hold or spend, by those prices. `coupling` gives a router without a
+    joint one; it is applied to what the router says before all else (`estimate`). `independent`: sets are made as if
+    the models' errors had nothing in common, whatever joint there is.
     """
 
     family: str
@@ -25,14 +28,21 @@ class SetRule:
     null_cost: float = 1.0
     max_size: int | None = None
     max_cost: float | None = None
+    coupling: Coupling | None = None
+    independent: bool = False
+
+    def estimate(self, own: Estimate) -> Estimate:
+        """Return what the sets are made from, of what the router says."""
+        return own if self.coupling is None else self.coupling.estimate(own)
 
     def distance(self, p: np.ndarray, joint: Joint | None = None) -> np.ndarray:
         """Return `s` (n, M+1) from probabilities `p` (n, M+1), whose null is the rule's, and the joint, if any."""
         if self.family != "coverage":
             s = distance(p, self.family, self.null)
         else:
-            blocks = [(slice(None), p[:, :-1, None])] if joint is None else joint.blocks()
-            weights = np.ones(1) if joint is None else joint.weights
+            unknown = joint is None or self.independent
+            blocks = [(slice(None), p[:, :-1, None])] if unknown else joint.blocks()
+            weights = np.ones(1) if unknown else joint.weights
             s = coverage(blocks, weights, self.relative_costs(p.shape[1] - 1), p[:, -1], self._null_cost())
         return capped(s, self.max_size, self._price_of_models(), self.max_cost)
 

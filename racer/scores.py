@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from racer.coupling import Coupling
 from racer.errors import TableError
 from racer.estimate import Estimate, Joint
 from racer.sets import NULLS
-from racer.table import OOD, SPLITS
+from racer.table import OOD, SPLITS, OutcomeTable
 
 JOINT = ("logits", "loadings", "nodes", "weights")
 REQUIRED = ("ids", "split", "task", "models", "probabilities", "outcomes")
@@ -27,8 +28,10 @@ class Scores:
 
     `probabilities` (n, M+1) in [0, 1], the null last, made as `null` says (`racer.sets.NULLS`);
     `learned_null` (n,) keeps the router's own null, where it has one, so that another choice can
-    be undone; `joint` is its joint, where it has one. `outcomes` (n, M) are binarised. `cost` (n, M) in
-    USD, only if every cell is known. `fingerprint` names the router and the table the file came from.
+    be undone; `joint` is its joint, where it has one. `own` (n, M) keeps the router's own probabilities where
+    the joint, and with it the models' columns, was fitted to them after the fact (`racer.coupling`). `outcomes` (n, M)
+    are binarised. `cost` (n, M) in USD, only if every cell is known. `fingerprint` names the router and the table the
+    file came from.
     """
 
     ids: np.ndarray  # (n,) str
@@ -40,13 +43,22 @@ class Scores:
     null: str = "learned"
     learned_null: np.ndarray | None = None  # (n,) float64
     joint: Joint | None = None
+    own: np.ndarray | None = None  # (n, M) float64
     cost: np.ndarray | None = None  # (n, M) float64
     table: str = "unnamed"
     fingerprint: dict = field(default_factory=dict)
 
+    @classmethod
+    def of_table(cls, table: OutcomeTable, right_at: float, estimate: Estimate, fingerprint: dict) -> "Scores":
+        """Return what a router says of every row of a table; the null column is that of `free`."""
+        return cls(ids=table.ids, split=table.split, task=table.task, models=table.models, null="free",
+                   probabilities=estimate.probabilities("free"), learned_null=estimate.learned_null,
+                   joint=estimate.joint, outcomes=table.outcomes(right_at), cost=table.complete_cost(),
+                   table=table.title, fingerprint=fingerprint)
+
     def take(self, rows: np.ndarray) -> "Scores":
         """Return these rows (numbers or a mask), in their order."""
-        columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "cost")
+        columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "own", "cost")
         joint = None if self.joint is None else self.joint.take(rows)
         return replace(self, joint=joint, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
 
@@ -55,8 +67,22 @@ class Scores:
 
     def with_null(self, null: str) -> "Scores":
         """Return the same scores with the null column made another way."""
-        estimate = Estimate(self.probabilities[:, :-1], self.learned_null, self.joint)
-        return replace(self, probabilities=estimate.probabilities(null), null=null)
+        return self._with(Estimate(self.probabilities[:, :-1], self.learned_null, self.joint), null)
+
+    def coupled(self, coupling: Coupling) -> "Scores":
+        """Return the same scores with a joint fitted to the router's own probabilities, and the null of `free`."""
+        own = self.uncoupled()
+        estimate = coupling.estimate(Estimate(own.probabilities[:, :-1], self.learned_null))
+        return replace(own._with(estimate, "free"), own=own.probabilities[:, :-1])
+
+    def uncoupled(self) -> "Scores":
+        """Return the router's own scores, without a joint that was fitted after the fact."""
+        if self.own is None:
+            return self
+        return replace(self._with(Estimate(self.own, self.learned_null), "free"), own=None)
+
+    def _with(self, estimate: Estimate, null: str) -> "Scores":
+        return replace(self, probabilities=estimate.probabilities(null), null=null, joint=estimate.joint)
 
     def prices(self) -> tuple[float, ...] | None:
         """Return each model's mean cost per call on the train rows (M,), USD; None where that is unknown."""
@@ -69,7 +95,7 @@ class Scores:
                       models=np.array(self.models), probabilities=self.probabilities, outcomes=self.outcomes,
                       null=np.array(self.null), table=np.array(self.table),
                       fingerprint=np.array(json.dumps(self.fingerprint)))
-        optional = dict(learned_null=self.learned_null, cost=self.cost)
+        optional = dict(learned_null=self.learned_null, own=self.own, cost=self.cost)
         if self.joint is not None:
             optional |= {name: getattr(self.joint, name) for name in JOINT}
         arrays |= {name: array for name, array in optional.items() if array is not None}
@@ -84,9 +110,7 @@ def load(path: str | os.PathLike) -> Scores:
     Needed: `ids, split, task, models, probabilities, outcomes`. Without the rest, the last column is taken
     for the router's own null, costs are unknown and the origin is unnamed.
     """
-    if not Path(path).is_file():
-        raise TableError(f"no scores at {path}: run `python scripts/train.py` first, or give scores=FILE.npz")
-    arrays = _arrays(path)
+    arrays = arrays_of(path)
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise TableError(f"{path} lacks {', '.join(missing)}: it has {', '.join(sorted(arrays))}; needed are "
@@ -104,6 +128,7 @@ def load(path: str | os.PathLike) -> Scores:
         models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
         learned_null=probabilities[..., -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
+        own=arrays.get("own"),
         joint=_joint(arrays, path), table=str(arrays.get("table", Path(path).name)),
         fingerprint=_origin(arrays.get("fingerprint")))
     _check(scores, path)
@@ -112,7 +137,10 @@ def load(path: str | os.PathLike) -> Scores:
     return replace(scores, outcomes=scores.outcomes.astype(bool))
 
 
-def _arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def arrays_of(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by name; raise `TableError` if it is none, or holds pickles."""
+    if not Path(path).is_file():
+        raise TableError(f"no scores at {path}: run `python scripts/train.py` first, or give scores=FILE.npz")
     try:
         with zipfile.ZipFile(path):  # what an .npz is; np.load also opens .npy files and pickles
             pass
@@ -159,13 +187,13 @@ def _check(scores: Scores, path) -> None:
     if m < 2:
         raise TableError(f"{path}: models has {m} name, expected at least two: with one there is nothing to route")
     shapes = dict(ids=(n,), split=(n,), task=(n,), probabilities=(n, m + 1), outcomes=(n, m), learned_null=(n,),
-                  cost=(n, m))
+                  own=(n, m), cost=(n, m))
     for name, shape in shapes.items():
         array = getattr(scores, name)
         if array is not None and array.shape != shape:
             raise TableError(f"{path}: {name} has shape {array.shape}, expected {shape} for {n} queries and {m} models"
                              + (" (M + 1 columns, the null last)" if name == "probabilities" else ""))
-    for name, most in (("probabilities", 1), ("learned_null", 1), ("cost", np.finfo(float).max)):
+    for name, most in (("probabilities", 1), ("learned_null", 1), ("own", 1), ("cost", np.finfo(float).max)):
         _check_range(getattr(scores, name), most, name, scores.ids, path)
     if not np.isin(scores.outcomes, (0, 1)).all():
         raise TableError(f"{path}: outcomes hold values other than 0 and 1: binarise them first (1 where right)")

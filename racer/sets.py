@@ -37,7 +37,8 @@ def null_probability(p: np.ndarray, null: str, learned: np.ndarray | None = None
     own, head = (learned, "multilabel") if null == "learned" else (none_right, "latent")
     if own is None:
         raise ConfigError(f"sets.null={null}, but this router has learned no such null: "
-                          f"set sets.null=one_minus_max, product or free, or train with head={head}")
+                          f"set sets.null=one_minus_max, product or free, or train with head={head}"
+                          + (", or set sets.joint=fitted" if null == "joint" else ""))
     return own
 
 

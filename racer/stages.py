@@ -1,7 +1,7 @@
 """The later stages of a run, from `scores.npz` on: calibrate, evaluate. Seconds, without torch."""
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from racer import artifact as artifact_file
 from racer import scores as scores_file
 from racer.artifact import Artifact
+from racer.choice import set_rule
 from racer.config import RiskConfig, SetsConfig
 from racer.conformal import calibrate
 from racer.errors import ConfigError, TableError
@@ -29,12 +30,12 @@ class Evaluation:
     figures: list[Path]
 
 
-def calibrate_scores(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> Artifact:
-    """Return the calibration of the sets of `scores`, whose null is `sets.null`, on their calibration split.
+def calibrate_scores(scores: Scores, rule: SetRule, risk: RiskConfig) -> Artifact:
+    """Return the calibration of the sets of `scores`, made as `rule` says, on their calibration split.
 
     Raises `Infeasible` if the split is too small for the risk level.
     """
-    rows, rule = scores.of_split("calibration"), SetRule(**asdict(sets), prices=scores.prices())
+    rows = scores.of_split("calibration")
     served = least_cut(rule.distance(rows.probabilities, rows.joint), rows.outcomes, risk.loss)
     calibration = calibrate(served, risk.alpha, risk.method, risk.delta)
     return Artifact(rule, risk.loss, calibration, scores.models, scores.fingerprint)
@@ -51,10 +52,9 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
     scores = scores_file.load(foreign or run / "scores.npz")
     run.mkdir(parents=True, exist_ok=True)
     clear(run)
-    if sets.null != scores.null or foreign:
-        scores = scores.with_null(sets.null)
-        scores.save(run / "scores.npz")
-    artifact = calibrate_scores(scores, sets, risk)
+    scores, rule = set_rule(scores, sets)
+    scores.save(run / "scores.npz")
+    artifact = calibrate_scores(scores, rule, risk)
     artifact.save(run / "calibration.json")
     return artifact
 

@@ -87,6 +87,10 @@ class OutcomeTable:
         least = np.where(kind == "fraction", right_at, 0.5)
         return np.where(kind == "probability", self.scores > 0, self.scores >= least)
 
+    def complete_cost(self) -> np.ndarray | None:
+        """Return the costs (n, M) if every cell has one, else None: a sum with holes is no cost."""
+        return None if self.cost is None or np.isnan(self.cost).any() else self.cost
+
     def soft_targets(self, right_at: float = 0.5) -> np.ndarray:
         """Return training targets (n, M) in [0, 1]: the score itself for `fraction` tasks, else the outcome."""
         return np.where(self._kind() == "fraction", self.scores, self.outcomes(right_at))

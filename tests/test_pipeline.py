@@ -150,11 +150,12 @@ def test_an_infeasible_level_is_found_before_training_and_leaves_nothing_stale(s
     assert not any((tmp_path / name).exists() for name in ("calibration.json", "report.json", "figures"))
 
 
-@pytest.mark.parametrize(("head", "null"), [("softmax", "learned"), ("latent", "learned"), ("multilabel", "joint")])
-def test_a_null_that_the_head_does_not_learn_is_refused_before_training(head, null, small_config, tmp_path):
-    config = composed(*SMALL, f"cache_dir={tmp_path}/cache", f"run_dir={tmp_path}/run", f"head={head}",
-                      f"sets.null={null}")
-    with pytest.raises(ConfigError, match=f"sets.null={null} needs head="):
+@pytest.mark.parametrize("asked", [("head=softmax", "sets.null=learned"), ("head=latent", "sets.null=learned"),
+                                   ("router=routerdc", "sets.null=learned"), ("router=knn", "sets.joint=own"),
+                                   ("head=multilabel", "sets.null=joint", "sets.joint=none")])
+def test_what_the_router_does_not_learn_is_refused_before_training(asked, small_config, tmp_path):
+    config = composed(*SMALL, f"cache_dir={tmp_path}/cache", f"run_dir={tmp_path}/run", *asked)
+    with pytest.raises(ConfigError, match=r"sets.null=\w+.* needs one of"):
         pipeline.run(config)
     assert not (tmp_path / "cache").exists()
 

@@ -53,13 +53,16 @@ class Encoder(nn.Module):
         self.tokenizer.save_pretrained(folder)
         self.backbone.save_pretrained(folder)
 
-    @torch.inference_mode()
     def embed(self, texts: list[str], progress: bool = False) -> np.ndarray:
         """Return the vectors (n, C) float32 of the texts, in their order; texts of like length share a batch."""
+        return self.vectors(self.tokenize(texts), progress)
+
+    @torch.inference_mode()
+    def vectors(self, tokens: list[list[int]], progress: bool = False) -> np.ndarray:
+        """Return the vectors (n, C) float32 of texts that are tokens already."""
         self.eval()
-        tokens = self.tokenize(texts)
-        vectors = np.empty((len(texts), self.width), dtype=np.float32)
-        with tqdm(total=len(texts), desc="embed", unit="query", disable=not progress) as bar:
+        vectors = np.empty((len(tokens), self.width), dtype=np.float32)
+        with tqdm(total=len(tokens), desc="embed", unit="query", disable=not progress) as bar:
             for rows in _batches_of_like_length(tokens):
                 vectors[rows] = self(**self.pad([tokens[r] for r in rows])).float().cpu().numpy()
                 bar.update(len(rows))

@@ -10,10 +10,37 @@ from racer.estimate import Estimate, Joint, quadrature
 
 
 class Head(nn.Module):
+    """What turns vectors (B, C) into numbers (B, outputs), and these into what a router says (`estimate`).
+
+    `options` rebuild it: `type(head)(width, models, **head.options)`, then its state is loaded.
+    """
+
+    name: str
+    learns_null = has_joint = False
+    options: dict
+
+    def estimate(self, outputs: np.ndarray) -> Estimate:
+        """Return what the router says, float64, from outputs (n, outputs) of `forward`."""
+        raise NotImplementedError
+
+
+class TrainedHead(Head):
+    """A head that gradients train, by its own loss."""
+
+    def start(self, labels: np.ndarray) -> None:
+        """Say what the labels (n, M+1) of the train rows say on average, before anything is learned of the text."""
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row (B,), from outputs and labels (B, M+1), labels in [0, 1]."""
+        raise NotImplementedError
+
+
+class NetworkHead(TrainedHead):
     """A small network from vectors (B, C) to logits (B, outputs)."""
 
     def __init__(self, width: int, outputs: int, hidden: int, dropout: float):
         super().__init__()
+        self.options = {"hidden": hidden, "dropout": dropout}
         layers = [nn.LayerNorm(width), nn.Dropout(dropout)]
         if hidden:
             layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
@@ -22,14 +49,20 @@ class Head(nn.Module):
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         return self.layers(vectors)
 
-    def start_at(self, bias: np.ndarray) -> None:
-        """Set the last bias (outputs,): what the head says before it has learned anything of the text."""
+    def start(self, labels: np.ndarray) -> None:
         with torch.no_grad():
-            self.layers[-1].bias.copy_(torch.from_numpy(bias))
+            self.layers[-1].bias.copy_(torch.from_numpy(self.base_rates(labels)))
+
+    @staticmethod
+    def base_rates(labels: np.ndarray) -> np.ndarray:
+        """Return the outputs (outputs,) that say what the labels (n, M+1) say on average."""
+        raise NotImplementedError
 
 
-class MultilabelHead(Head):
+class MultilabelHead(NetworkHead):
     """One sigmoid per model, and one for the null: binary cross-entropy on the M + 1 columns."""
+
+    name, learns_null = "multilabel", True
 
     def __init__(self, width: int, models: int, hidden: int, dropout: float):
         super().__init__(width, models + 1, hidden, dropout)
@@ -46,12 +79,13 @@ class MultilabelHead(Head):
     @staticmethod
     def estimate(logits: np.ndarray) -> Estimate:
         """Return the models' probabilities (n, M) and the learned null (n,), float64, from logits (n, M+1)."""
-        p = special.expit(logits.astype(np.float64))
-        return Estimate(p[:, :-1], learned_null=p[:, -1])
+        return Estimate.of_columns(special.expit(logits.astype(np.float64)))
 
 
-class SoftmaxHead(Head):
+class SoftmaxHead(NetworkHead):
     """A softmax over the M models, fitted to the normalised outcome row; rows that nobody solves say nothing."""
+
+    name = "softmax"
 
     def __init__(self, width: int, models: int, hidden: int, dropout: float):
         super().__init__(width, models, hidden, dropout)
@@ -73,7 +107,7 @@ class SoftmaxHead(Head):
         return Estimate(special.softmax(logits.astype(np.float64), axis=1))
 
 
-class LatentHead(Head):
+class LatentHead(NetworkHead):
     """A joint: logits a and loadings b per model, coupled by a hidden difficulty z ~ N(0, 1) of each query.
 
     The row likelihood is E_z prod_m P(y_m | z) with P(y_m = 1 | z) = sigmoid(a_m + b_m z), by Gauss-Hermite
@@ -81,6 +115,7 @@ class LatentHead(Head):
     (Birnbaum 1968) whose parameters the encoder predicts.
     """
 
+    name, has_joint = "latent", True
     MAX_LOADING, NODES = 3.0, 32
 
     def __init__(self, width: int, models: int, hidden: int, dropout: float):
@@ -119,9 +154,6 @@ class LatentHead(Head):
         a, raw = np.split(logits.astype(np.float64), 2, axis=1)
         joint = Joint(a, cls.bounded(raw), *quadrature(cls.NODES))
         return Estimate(joint.marginals(), joint=joint)
-
-
-HEADS = {"multilabel": MultilabelHead, "softmax": SoftmaxHead, "latent": LatentHead}
 
 
 def labels_of(targets: np.ndarray) -> np.ndarray:

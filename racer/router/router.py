@@ -13,13 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from racer import artifact, hashing
 from racer.artifact import Artifact
-from racer.config import EncoderConfig, HeadConfig
+from racer.config import EncoderConfig
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.router.encoder import Encoder
-from racer.router.heads import HEADS, Head
+from racer.router.heads import Head
+from racer.router.kinds import HEADS
 
+BLOCK = 4096  # queries that the head sees at once
 SETTINGS, FINGERPRINTS, HEAD, ENCODER = "router.json", "fingerprints.json", "head.safetensors", "encoder"
 
 
@@ -29,21 +31,21 @@ class Settings:
 
     models: tuple[str, ...]
     trained_on: str  # the table's title
-    head: dict  # name, hidden, dropout
+    head: dict  # its name and options
     pooling: str
     max_length: int
     truncation_side: str
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: HeadConfig, models: Sequence[str], trained_on: str) -> "Settings":
-        return cls(tuple(models), trained_on, asdict(head), encoder.pooling, encoder.max_length,
+    def of(cls, encoder: EncoderConfig, head: Head, models: Sequence[str], trained_on: str) -> "Settings":
+        return cls(tuple(models), trained_on, {"name": head.name, **head.options}, encoder.pooling, encoder.max_length,
                    encoder.truncation_side)
 
     def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
         """Return the encoder with its weights and a fresh head that fits it."""
         encoder = Encoder(encoder_folder, self.pooling, self.max_length, self.truncation_side)
-        kind = HEADS[self.head["name"]]
-        return encoder, kind(encoder.width, len(self.models), self.head["hidden"], self.head["dropout"])
+        options = {k: v for k, v in self.head.items() if k != "name"}
+        return encoder, HEADS[self.head["name"]](encoder.width, len(self.models), **options)
 
 
 class Router:
@@ -108,9 +110,9 @@ class Router:
     @torch.inference_mode()
     def of_vectors(self, vectors: np.ndarray) -> Estimate:
         """Return what the router says of queries, from their vectors (n, C)."""
-        device = next(self.head.parameters()).device
-        logits = self.head(torch.from_numpy(vectors).to(device))
-        return self.head.estimate(logits.cpu().numpy())
+        device = next(self.encoder.parameters()).device
+        blocks = (torch.from_numpy(vectors[start:start + BLOCK]) for start in range(0, max(len(vectors), 1), BLOCK))
+        return self.head.estimate(np.concatenate([self.head(block.to(device)).cpu().numpy() for block in blocks]))
 
     def estimate(self, texts: Sequence[str], progress: bool = False) -> Estimate:
         """Return what the router says of these texts."""
@@ -133,7 +135,7 @@ class Router:
             raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
-        estimate = self.estimate(texts, progress)
+        estimate = self.artifact.rule.estimate(self.estimate(texts, progress))
         return decide(estimate.probabilities(self.artifact.rule.null), estimate.joint, self.artifact)
 
 

@@ -23,9 +23,11 @@ from racer import scores as scores_file
 from racer.config import Config
 from racer.errors import ConfigError
 from racer.router import backbone
+from racer.router.embeddings import vectors_of
 from racer.router.encoder import Encoder
-from racer.router.fit import Examples, Fit, Network, accelerator_for
+from racer.router.fit import Examples, accelerator_for
 from racer.router.heads import labels_of
+from racer.router.learn import learn
 from racer.router.router import Router, Settings, verified
 from racer.scores import Scores
 from racer.table import OutcomeTable
@@ -93,22 +95,21 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     partial = home.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
-    settings = Settings.of(config.encoder, config.head, table.models, table.title)
-    encoder, head = settings.build(source)
+    encoder = Encoder(source, config.encoder.pooling, config.encoder.max_length, config.encoder.truncation_side)
     _warn_of_lookalikes(encoder, table)
     texts = table.queries.tolist()
-    vectors = _cached_vectors(config, encoder, source, texts, accelerator) if config.encoder.freeze else None
-    labels = labels_of(_targets(config, table))
-    head.start_at(head.base_rates(labels[table.rows("train")]))
+    vectors = (vectors_of(texts, encoder, config.encoder, source, Path(config.cache_dir), accelerator)
+               if config.encoder.freeze else None)
     inputs = encoder.tokenize(texts) if vectors is None else vectors
+    labels = labels_of(_targets(config, table))
     train, validation = (_examples(inputs, labels, table.rows(s)) for s in ("train", "validation"))
-    network = Network(head, encoder if vectors is None else None)
-    state = Fit(network, train, validation, config.train, config.seed, accelerator, partial, tell).run()
+    head, history = learn(config, encoder, train, validation, accelerator, partial, tell)
     if accelerator.is_main_process:
+        settings = Settings.of(config.encoder, head, table.models, table.title)
         router = Router(settings, encoder, head).to(accelerator.device)
         fingerprint = {"router": router.save(partial / "router"), "table": table.fingerprint()}
         _score(router, table, config, vectors, fingerprint).save(partial / "scores.npz")
-        (partial / "history.json").write_text(json.dumps(state.history), encoding="utf-8")
+        (partial / "history.json").write_text(json.dumps(history), encoding="utf-8")
         for leftover in (*partial.glob("state-*"), partial / "partial"):
             shutil.rmtree(leftover, ignore_errors=True)
         os.replace(partial, home)
@@ -127,23 +128,10 @@ def _examples(inputs, labels: np.ndarray, rows: np.ndarray) -> Examples:
 
 def _score(router: Router, table: OutcomeTable, config: Config, vectors: np.ndarray | None,
            fingerprint: dict) -> Scores:
-    """Return the router's probabilities for every row of the table, in one process, by its final weights.
-
-    The null column is that of `free`; calibration puts another there (`Scores.with_null`).
-    """
+    """Return the router's probabilities for every row of the table, in one process, by its final weights."""
     if vectors is None:
         vectors = router.embed(table.queries.tolist(), progress=True)
-    estimate = router.of_vectors(vectors)
-    return Scores(
-        ids=table.ids, split=table.split, task=table.task, models=table.models, null="free",
-        probabilities=estimate.probabilities("free"), learned_null=estimate.learned_null, joint=estimate.joint,
-        outcomes=table.outcomes(config.data.right_at), cost=complete_cost(table), table=table.title,
-        fingerprint=fingerprint)
-
-
-def complete_cost(table: OutcomeTable) -> np.ndarray | None:
-    """Return the costs (n, M) if every cell has one, else None: a sum with holes is no cost."""
-    return None if table.cost is None or np.isnan(table.cost).any() else table.cost
+    return Scores.of_table(table, config.data.right_at, router.of_vectors(vectors), fingerprint)
 
 
 def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
@@ -155,22 +143,6 @@ def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
             log.warning("task %s: queries longer than encoder.max_length=%d share a median %.0f %% of the tokens that "
                         "are kept, so they look alike to the encoder; set encoder.truncation_side=%s",
                         task, encoder.max_length, 100 * share, other)
-
-
-def _cached_vectors(config: Config, encoder: Encoder, source: Path, texts: list[str],
-                    accelerator: Accelerator) -> np.ndarray:
-    """Return the frozen encoder's vectors (n, C) of the texts, computed once for each content."""
-    settings = [config.encoder.pooling, encoder.max_length, config.encoder.truncation_side]
-    key = hashing.of_json([hashing.of_folder(source), settings, texts])
-    path = Path(config.cache_dir) / "embeddings" / f"{key}.npy"
-    if accelerator.is_main_process and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        vectors = encoder.to(accelerator.device).embed(texts, progress=True)
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, vectors)
-        os.replace(partial, path)
-    accelerator.wait_for_everyone()
-    return np.load(path)
 
 
 class _OneAtATime:
