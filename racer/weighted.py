@@ -176,7 +176,7 @@ def density_ratio(calibration_features: np.ndarray, traffic_features: np.ndarray
         raise ConfigError(f"clip is {clip}, expected the least and the most weight: 0 < least < most")
     features, is_new = np.concatenate([old, new]), np.repeat([0, 1], [n, k])
     mean, scale = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(scale > 1e-10 * np.abs(mean), scale, 1.0)  # less is the rounding of a constant
     features = (features - mean) / scale
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     fits = [LogisticRegression(C=c, max_iter=1000) for c in REGULARISATION]

@@ -47,8 +47,8 @@ def streams(rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
 def test_run_is_the_update_along_the_stream(step, decay):
     rng = np.random.default_rng(0)
     start = OnlineCut(0.25, 0.2, -1.0, 1.0, step, decay)
-    level = online_level(rng.random(37), 0.2, step, decay)
-    for name, served in streams(rng, 400).items():
+    level = online_level(np.round(rng.random(37), 1), 0.2, step, decay)
+    for name, served in {**streams(rng, 400), "of the sample": np.round(rng.random(400), 1)}.items():
         served = np.where(rng.random(400) < 0.05, np.inf, np.where(rng.random(400) < 0.05, -np.inf, served))
         for state in (start, level):
             cuts, losses, after = walk(state, served)
@@ -150,6 +150,7 @@ def test_the_bound_is_nearly_reached():
 def test_the_bound_by_hand():
     assert OnlineCut(0.0, 0.1, -1.0, 2.0, 0.5).bound(60) == pytest.approx(3.5 / (0.5 * 60))
     assert OnlineCut(0.0, 0.1, -1.0, 2.0, 0.5, 0.5).bound(100) == pytest.approx(3.5 / (0.05 * 100))
+    assert OnlineCut(0.0, 0.1, -1.0, 2.0, 0.5, explore=0.25).bound(60) == pytest.approx(5 / (0.5 * 60))
     assert online_level(np.zeros(99), 0.1, 0.005).tracker.bound(1000) == pytest.approx((0.99 + 0.005) / 5)
 
 

@@ -33,6 +33,14 @@ def test_unit_weights_give_crc_at_every_n(alpha):
         assert allowed == allowed_unserved(n, float(alpha), "crc")
 
 
+@pytest.mark.parametrize("n", [9, 29, 69, 99, 360])
+def test_unit_weights_give_crc_at_every_reachable_alpha(n):
+    """alpha = k / (n + 1) allows k - 1, the next float below allows one less; a product of floats is off here."""
+    for k in range(2, n + 1):
+        for alpha, allowed in ((k / (n + 1), k - 1), (np.nextafter(k / (n + 1), 0), k - 2)):
+            assert WeightedCalibration(np.arange(n), np.ones(n), alpha).cut_of(np.ones(1))[0] == n - allowed - 1
+
+
 def test_equal_weights_of_any_size_give_the_cut_of_crc():
     """Also where alpha = k / (n + 1) exactly, for weights whose sums are exact."""
     served = np.random.default_rng(0).random(199)
@@ -218,6 +226,16 @@ def test_weights_are_the_classifiers_odds_whatever_the_scale_of_a_feature():
     fit = LogisticRegression(C=ratio.strength, max_iter=1000).fit(standard, np.repeat([0, 1], [400, 200]))
     p = fit.predict_proba(standard)
     assert ratio.weights(both) == pytest.approx(p[:, 1] / p[:, 0] * 2, rel=1e-9)
+
+
+def test_a_feature_that_never_varies_has_no_say():
+    """.1 is no binary fraction: its standard deviation is rounding error, not 0."""
+    rng = np.random.default_rng(10)
+    old, new = (np.column_stack([x, np.full(len(x), 0.1)]) for x in gaussian_shift(rng, 300))
+    ratio, query = density_ratio(old, new), rng.normal(size=(20, 3))
+    assert np.concatenate([old, new]).std(axis=0)[-1] > 0 and ratio.scale[-1] == 1
+    same, other = (ratio.weights(np.column_stack([query, np.full(20, value)])) for value in (0.1, 0.2))
+    assert other == pytest.approx(same, rel=1e-9)
 
 
 def test_weights_are_clipped_and_survive_json():
