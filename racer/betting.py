@@ -5,10 +5,10 @@ Before query i the gambler stakes a share nu_i of the capital, on odds that are 
     K_i(r) = prod_{j <= i} (1 - nu_j (x_j - r)),    K_0 = 1.
 
 If the mean is r or more and the losses are in [0, 1], K(r) is a nonnegative supermartingale for any nu_i in [0, 1] that
-looks only at x_1 .. x_{i-1}. By Ville's inequality 1 / max_i K_i(r) is then a p-value of "the mean is r or more", and
-since K_i(r) never falls in r, the means not rejected at level delta are those below an upper bound. One process of
-level delta; nothing is split. Waudby-Smith and Ramdas, JRSS-B 2024, arXiv 2010.09686; one-sided as in Bates et al.,
-arXiv 2101.02703, Proposition 5.
+looks only at x_1 .. x_{i-1}, as long as the order of the queries owes nothing to their losses. By Ville's inequality
+1 / max_i K_i(r) is then a p-value of "the mean is r or more", and since K_i(r) never falls in r, the means not rejected
+at level delta are those below an upper bound. One process of level delta; nothing is split. Waudby-Smith and Ramdas,
+JRSS-B 2024, arXiv 2010.09686; one-sided as in Bates et al., arXiv 2101.02703, Proposition 5.
 
 The stakes follow the spread seen so far (predictable plug-in): nu_i = min(1, sqrt(2 ln(1 / TUNED) / (n v_{i-1}))), with
 v the running variance, as if one query of loss 1/2 and variance 1/4 had come first. In the papers TUNED is the level
