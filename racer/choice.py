@@ -1,18 +1,30 @@
-"""From settings and a router's scores to the rule that sets are made by: where the joint comes from.
+"""From settings and a router's scores to the rule that sets are made by: its joint, and what validation rows choose.
 
-`own`: the router's, if it learns one (`head=latent`). `fitted`: to its probabilities, on validation rows, after the
-fact (`racer.coupling`). `none`: models are taken for independent. `auto`: own, else fitted where the family or the
-null reads a joint and there are validation rows, else none.
+The joint: `own`, the router's, if it learns one (`head=latent`); `fitted` to its probabilities, on validation rows,
+after the fact (`racer.coupling`); `none`, models are taken for independent; `auto`, own, else fitted where sets may
+read a joint and there are validation rows, else none.
+
+The rest, under `sets.choose=size` or `cost`: family, power and price of the null are those that leave the mean set
+smallest, or cheapest, on the validation rows at the same risk level.
 """
 
-from racer.config import SetsConfig
+from dataclasses import replace
+
+import numpy as np
+
+from racer.config import RiskConfig, SetsConfig
+from racer.conformal import allowed_unserved
 from racer.coupling import Coupling, couple
 from racer.errors import ConfigError
+from racer.losses import least_cut
 from racer.rule import SetRule
 from racer.scores import Scores
+from racer.sets import MARGINAL, select
+
+POWERS, NULL_COSTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def set_rule(scores: Scores, sets: SetsConfig) -> tuple[Scores, SetRule]:
+def set_rule(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> tuple[Scores, SetRule]:
     """Return the rule, and the scores as it needs them: with its joint and its null.
 
     Raises `ConfigError` if the router or its rows lack what the settings ask for.
@@ -22,14 +34,15 @@ def set_rule(scores: Scores, sets: SetsConfig) -> tuple[Scores, SetRule]:
     coupling = _fitted(scores) if joint == "fitted" else None
     if coupling:
         scores = scores.coupled(coupling)
+    scores = scores.with_null(sets.null)
     rule = SetRule(sets.family, sets.null, scores.prices(), sets.cost_power, sets.null_cost, sets.max_size,
                    sets.max_cost, coupling, independent=joint == "none")
-    return scores.with_null(sets.null), rule
+    return scores, rule if sets.choose == "no" else _chosen(scores.of_split("validation"), rule, sets.choose, risk)
 
 
 def _source(scores: Scores, sets: SetsConfig) -> str:
     if sets.joint == "auto":
-        reads = sets.family == "coverage" or sets.null == "joint"
+        reads = sets.family == "coverage" or sets.null == "joint" or sets.choose != "no"
         fallback = "fitted" if reads and (scores.split == "validation").any() else "none"
         return "own" if scores.joint is not None else fallback
     if sets.joint == "own" and scores.joint is None:
@@ -43,3 +56,32 @@ def _source(scores: Scores, sets: SetsConfig) -> str:
 def _fitted(scores: Scores) -> Coupling:
     rows = scores.of_split("validation")
     return couple(rows.probabilities[:, :-1], rows.outcomes)
+
+
+def _chosen(rows: Scores, rule: SetRule, aim: str, risk: RiskConfig) -> SetRule:
+    """Return the candidate with the least mean `aim` on the validation rows; the first of equals."""
+    if aim == "cost" and rows.cost is None:
+        raise ConfigError("sets.choose=cost, but this table has no complete costs: set sets.choose=size")
+    allowed = allowed_unserved(len(rows.ids), risk.alpha, "crc")
+    if allowed < 0:
+        raise ConfigError(f"sets.choose={aim} needs at least {int(np.ceil(1 / risk.alpha)) - 1} validation rows at "
+                          f"risk.alpha={risk.alpha:g}, got {len(rows.ids)}: set sets.choose=no")
+    each = np.ones(rows.outcomes.shape) if aim == "size" else rows.cost
+    candidates = _candidates(rule)
+    return candidates[int(np.argmin([_mean(candidate, rows, allowed, each, risk.loss) for candidate in candidates]))]
+
+
+def _candidates(rule: SetRule) -> list[SetRule]:
+    powers = POWERS if rule.prices is not None else POWERS[:1]
+    null_costs = (rule.null_cost,) if rule.null == "free" else NULL_COSTS
+    coverage = [replace(rule, family="coverage", cost_power=p, null_cost=c) for p in powers for c in null_costs]
+    return coverage + [replace(rule, family=family) for family in MARGINAL]
+
+
+def _mean(rule: SetRule, rows: Scores, allowed: int, each: np.ndarray, loss: str) -> float:
+    """Return the mean of `each` (n, M) summed over the sets that leave just `allowed` rows unserved."""
+    s = rule.distance(rows.probabilities, rows.joint)
+    cut = np.sort(least_cut(s, rows.outcomes, loss))[len(s) - allowed - 1]
+    if cut == np.inf:  # out of reach within the hard limits
+        return np.inf
+    return float((select(s, cut)[:, :-1] * each).sum(axis=1).mean())

@@ -69,11 +69,14 @@ class HeadConfig:
 
     name: str = "latent"  # latent | multilabel | softmax
     hidden: int = 256  # width of the hidden layer; 0: linear
-    dropout: float = 0.3
+    dropout: float = 0.5
+    members: int = 4  # networks of their own start, averaged
+    neighbours: bool | None = None  # read how the models did on like train queries; None: yes, if the encoder is frozen
 
     def __post_init__(self):
         _one_of("head", self.name, ("multilabel", "softmax", "latent"))
         _within("head.hidden", self.hidden, 0)
+        _within("head.members", self.members, 1)
         _within("head.dropout", self.dropout, 0, 1, open_end=True)
 
 
@@ -102,9 +105,9 @@ class TrainConfig:
     epochs: int = 30
     batch_size: int = 64  # queries per optimizer step and process group, before accumulation
     accumulate: int = 1  # batches per optimizer step
-    lr: float = 3e-4  # of the head
+    lr: float = 1e-3  # of the head
     encoder_lr: float = 5e-5  # of the encoder, when it is fine-tuned
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     warmup: float = 0.1  # share of all steps over which the learning rate rises
     patience: int = 4  # epochs without a better validation loss before training stops
     soft_labels: bool = False  # train on the recorded fraction, for `fraction` tasks
@@ -132,11 +135,13 @@ class SetsConfig:
     max_size: int | None = None  # no set holds more models, at any cut
     max_cost: float | None = None  # USD per query by mean prices on train; no set costs more, at any cut
     joint: str = "auto"  # own | fitted (on validation rows) | none (independent) | auto: the first of these that can be
+    choose: str = "no"  # size | cost: take family, cost_power and null_cost that make it least on the validation rows
 
     def __post_init__(self):
         _one_of("sets.family", self.family, FAMILIES)
         _one_of("sets.null", self.null, NULLS)
         _one_of("sets.joint", self.joint, JOINTS)
+        _one_of("sets.choose", self.choose, ("no", "size", "cost"))
         for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
             if getattr(self, name) is not None:
                 _within(f"sets.{name}", getattr(self, name), least)

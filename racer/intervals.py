@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import special
 
 from racer.bounds import binomial_interval
 
@@ -30,3 +31,18 @@ def mean(values: np.ndarray) -> dict | None:
     half = Z * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     return {"value": value, "low": max(value - half, float(np.min(values))),
             "high": min(value + half, float(np.max(values)))}
+
+
+def over_splits(values: np.ndarray, test_share: float = 0.5) -> dict | None:
+    """Return the mean of a number measured on R random calibration/test splits of the same rows, values (R,), R >= 2.
+
+    The splits share rows, so they are no R independent trials: the variance of their mean is taken as
+    (1/R + t/(1-t)) times theirs, t = `test_share` (Nadeau and Bengio, "Inference for the generalization error", 2003,
+    equation 9), with Student's t. None if a value is NaN.
+    """
+    if np.isnan(values).any():
+        return None
+    repeats = len(values)
+    spread = math.sqrt((1 / repeats + test_share / (1 - test_share)) * float(np.var(values, ddof=1)))
+    value, half = float(np.mean(values)), float(special.stdtrit(repeats - 1, 0.975)) * spread
+    return {"value": value, "low": value - half, "high": value + half}

@@ -52,7 +52,7 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
     scores = scores_file.load(foreign or run / "scores.npz")
     run.mkdir(parents=True, exist_ok=True)
     clear(run)
-    scores, rule = set_rule(scores, sets)
+    scores, rule = set_rule(scores, sets, risk)
     scores.save(run / "scores.npz")
     artifact = calibrate_scores(scores, rule, risk)
     artifact.save(run / "calibration.json")

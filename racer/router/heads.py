@@ -7,6 +7,7 @@ from scipy import special
 from torch import nn
 
 from racer.estimate import Estimate, Joint, quadrature
+from racer.router.bank import SCALES, Bank
 
 
 class Head(nn.Module):
@@ -36,22 +37,46 @@ class TrainedHead(Head):
 
 
 class NetworkHead(TrainedHead):
-    """A small network from vectors (B, C) to logits (B, outputs)."""
+    """Small networks from vectors (B, C) to logits (B, outputs), averaged.
 
-    def __init__(self, width: int, outputs: int, hidden: int, dropout: float):
+    Each of `members` networks starts elsewhere and is trained by its own loss. With `rows` train queries in its bank,
+    a head also reads how the models did on the queries' neighbours (`racer.router.bank`).
+    """
+
+    def __init__(self, width: int, models: int, outputs: int, hidden: int, dropout: float, members: int = 1,
+                 rows: int = 0):
         super().__init__()
-        self.options = {"hidden": hidden, "dropout": dropout}
-        layers = [nn.LayerNorm(width), nn.Dropout(dropout)]
-        if hidden:
-            layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden or width, outputs))
+        self.options = {"hidden": hidden, "dropout": dropout, "members": members, "rows": rows}
+        self.bank = Bank(rows, width, models + 1) if rows else None
+        width += len(SCALES) * (models + 1) if rows else 0
+        self.networks = nn.ModuleList(_network(width, outputs, hidden, dropout) for _ in range(members))
+
+    def read(self, vectors: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the networks' inputs (B, C'), of vectors (B, C); `own` as in `Bank.mean_label`."""
+        if self.bank is None:
+            return vectors
+        unit = F.normalize(vectors.float(), dim=1) * vectors.shape[1] ** 0.5  # on the scale of the features
+        return torch.cat([unit, self.bank.features(vectors, own)], dim=1)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        return self.layers(vectors)
+        """Return logits (B, outputs); in training (B, members, outputs), and the inputs are those of `read`."""
+        inputs = vectors if self.training else self.read(vectors)
+        logits = torch.stack([network(inputs) for network in self.networks], dim=1)
+        return logits if self.training else logits.mean(dim=1)
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if outputs.ndim == 2:
+            return self.row_loss(outputs, labels)
+        return torch.stack([self.row_loss(each, labels) for each in outputs.unbind(dim=1)]).mean(dim=0)
+
+    def row_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row (B,), from logits (B, outputs) and labels (B, M+1)."""
+        raise NotImplementedError
 
     def start(self, labels: np.ndarray) -> None:
         with torch.no_grad():
-            self.layers[-1].bias.copy_(torch.from_numpy(self.base_rates(labels)))
+            for network in self.networks:
+                network[-1].bias.copy_(torch.from_numpy(self.base_rates(labels)))
 
     @staticmethod
     def base_rates(labels: np.ndarray) -> np.ndarray:
@@ -59,15 +84,22 @@ class NetworkHead(TrainedHead):
         raise NotImplementedError
 
 
+def _network(width: int, outputs: int, hidden: int, dropout: float) -> nn.Sequential:
+    layers = [nn.LayerNorm(width), nn.Dropout(dropout)]
+    if hidden:
+        layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(hidden or width, outputs))
+
+
 class MultilabelHead(NetworkHead):
     """One sigmoid per model, and one for the null: binary cross-entropy on the M + 1 columns."""
 
     name, learns_null = "multilabel", True
 
-    def __init__(self, width: int, models: int, hidden: int, dropout: float):
-        super().__init__(width, models + 1, hidden, dropout)
+    def __init__(self, width: int, models: int, **options):
+        super().__init__(width, models, models + 1, **options)
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def row_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row (B,), from logits and labels (B, M+1), labels in [0, 1]."""
         return F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none").mean(dim=1)
 
@@ -87,10 +119,10 @@ class SoftmaxHead(NetworkHead):
 
     name = "softmax"
 
-    def __init__(self, width: int, models: int, hidden: int, dropout: float):
-        super().__init__(width, models, hidden, dropout)
+    def __init__(self, width: int, models: int, **options):
+        super().__init__(width, models, models, **options)
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def row_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the cross-entropy of each row (B,), from logits (B, M) and labels (B, M+1); the null is not used."""
         total = labels[:, :-1].sum(dim=1, keepdim=True)
         target = labels[:, :-1] / total.clamp(min=1e-12)  # zero rows stay zero: no loss
@@ -118,13 +150,13 @@ class LatentHead(NetworkHead):
     name, has_joint = "latent", True
     MAX_LOADING, NODES = 3.0, 32
 
-    def __init__(self, width: int, models: int, hidden: int, dropout: float):
-        super().__init__(width, 2 * models, hidden, dropout)
+    def __init__(self, width: int, models: int, **options):
+        super().__init__(width, models, 2 * models, **options)
         nodes, weights = (torch.from_numpy(x).float() for x in quadrature(self.NODES))
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("log_weights", weights.log(), persistent=False)
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def row_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return minus the log-likelihood of each row per model (B,), from logits (B, 2M) and labels (B, M+1).
 
         The null column of the labels is not used: the joint has its own. Fractions weigh both outcomes.

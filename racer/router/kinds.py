@@ -26,4 +26,6 @@ def head_of(config: Config) -> type[Head]:
     if kind in (LinearHead, PerceptronHead) and config.train.soft_labels:
         raise ConfigError(f"router={kind.name} learns from right and wrong, not from fractions: leave "
                           "train.soft_labels out, or take another router")
+    if config.head.neighbours and not config.encoder.freeze:
+        raise ConfigError("head.neighbours=true needs vectors that stay: set encoder.freeze=true, or leave it out")
     return kind

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from racer.config import Config
@@ -12,8 +13,10 @@ from racer.router.contrastive import ContrastiveHead
 from racer.router.encoder import Encoder
 from racer.router.factors import FactorHead
 from racer.router.fit import Examples, Fit, Network
-from racer.router.heads import Head
+from racer.router.heads import Head, NetworkHead
 from racer.router.kinds import FITTED, head_of
+
+BLOCK = 2048  # train queries that look for neighbours at once
 
 
 def learn(config: Config, encoder: Encoder, train: Examples, validation: Examples, accelerator: Accelerator,
@@ -27,20 +30,32 @@ def learn(config: Config, encoder: Encoder, train: Examples, validation: Example
         head, loss = kind.fit(train.inputs, train.labels, validation.inputs, validation.labels, config.seed)
         tell(numbers := {"validation_loss": loss})
         return head, [numbers]
-    head = kind(encoder.width, train.labels.shape[1] - 1, **_options(kind, config))
+    head = kind(encoder.width, train.labels.shape[1] - 1, **_options(kind, config, len(train)))
     head.start(train.labels)
+    if isinstance(head, NetworkHead) and head.bank is not None:
+        train = _with_neighbours(head, train)
     if kind is ContrastiveHead and not config.encoder.freeze:
         train, validation = _with_clusters(config, encoder.to(accelerator.device), train, validation)
     network = Network(head, None if config.encoder.freeze else encoder)
     return head, Fit(network, train, validation, config.train, config.seed, accelerator, folder, tell).run().history
 
 
-def _options(kind: type[Head], config: Config) -> dict:
+def _options(kind: type[Head], config: Config, rows: int) -> dict:
     if kind is ContrastiveHead:
         return {}
     if kind is FactorHead:
         return {"rank": config.router.rank, "dropout": config.head.dropout}
-    return {"hidden": config.head.hidden, "dropout": config.head.dropout}
+    neighbours = config.encoder.freeze if config.head.neighbours is None else config.head.neighbours
+    return {"hidden": config.head.hidden, "dropout": config.head.dropout, "members": config.head.members,
+            "rows": rows if neighbours else 0}
+
+
+def _with_neighbours(head: NetworkHead, train: Examples) -> Examples:
+    """Fill the head's bank; return the train examples as its networks read them, none being its own neighbour."""
+    head.bank.remember(train.inputs, train.labels)
+    blocks = torch.arange(len(train)).split(BLOCK)
+    return replace(train, inputs=torch.cat([head.read(torch.from_numpy(train.inputs[rows]), rows)
+                                            for rows in blocks]).numpy())
 
 
 def _with_clusters(config: Config, encoder: Encoder, train: Examples,
