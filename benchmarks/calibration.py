@@ -307,7 +307,7 @@ def document(n: int, done: dict[tuple[str, int], dict]) -> str:
         beside.append([title, f"{size:,}", library, seconds(a), seconds(b), f"{b['seconds'] / a['seconds']:,.0f} x",
                        memory(a), memory(b), agreement(a["answer"], b["answer"], kind)])
     return TEXT.format(
-        n=f"{n:,}", m=M, alpha=ALPHA, repeats=REPEATS, patience=PATIENCE, machine=machine(), mapie=version("mapie"),
+        command=" ".join(["python benchmarks/calibration.py", *sys.argv[1:]]), n=f"{n:,}", m=M, alpha=ALPHA, repeats=REPEATS, patience=PATIENCE, machine=machine(), mapie=version("mapie"),
         crepes=version("crepes"), numpy=version("numpy"),
         alone="\n".join(table(["what", "seconds", "MiB"], alone)),
         beside="\n".join(table(["what", "queries", "beside", "ours, s", "theirs, s", "ratio", "ours, MiB",
@@ -316,11 +316,11 @@ def document(n: int, done: dict[tuple[str, int], dict]) -> str:
 
 TEXT = """# Performance
 
-Made by `python benchmarks/calibration.py`: {n} synthetic queries by {m} models, seeded, alpha = {alpha}, on \
+Made by `{command}`: {n} synthetic queries by {m} models, seeded, alpha = {alpha}, on \
 {machine}, numpy {numpy}, MAPIE {mapie}, crepes {crepes}. Each job runs in its own process on one thread. Seconds are \
 processor time, which neighbours on a shared machine disturb less than the clock; the fastest of {repeats} runs \
-counts, of fewer where they take more than {patience} s together. MiB is the rise of the peak memory of the process above \
-libraries and inputs.
+counts, of fewer where they take more than {patience} s together. MiB is the rise of the peak memory of the process \
+above libraries and inputs.
 
 ## A calibration of {n} queries
 
