@@ -307,8 +307,9 @@ def document(n: int, done: dict[tuple[str, int], dict]) -> str:
         beside.append([title, f"{size:,}", library, seconds(a), seconds(b), f"{b['seconds'] / a['seconds']:,.0f} x",
                        memory(a), memory(b), agreement(a["answer"], b["answer"], kind)])
     return TEXT.format(
-        command=" ".join(["python benchmarks/calibration.py", *sys.argv[1:]]), n=f"{n:,}", m=M, alpha=ALPHA, repeats=REPEATS, patience=PATIENCE, machine=machine(), mapie=version("mapie"),
-        crepes=version("crepes"), numpy=version("numpy"),
+        command=" ".join(["python benchmarks/calibration.py", *sys.argv[1:]]), n=f"{n:,}", m=M, alpha=ALPHA,
+        repeats=REPEATS, patience=PATIENCE, machine=machine(), mapie=version("mapie"), crepes=version("crepes"),
+        numpy=version("numpy"),
         alone="\n".join(table(["what", "seconds", "MiB"], alone)),
         beside="\n".join(table(["what", "queries", "beside", "ours, s", "theirs, s", "ratio", "ours, MiB",
                                 "theirs, MiB", "answers"], beside)))
