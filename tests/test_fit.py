@@ -24,7 +24,7 @@ def examples(n: int, seed: int = 0) -> Examples:
 
 def head(dropout: float = 0.0) -> MultilabelHead:
     torch.manual_seed(0)
-    return MultilabelHead(C, M, 8, dropout)
+    return MultilabelHead(C, M, hidden=8, dropout=dropout)
 
 
 def fit(folder, config: TrainConfig, network: Network, n: int = 70, train: Examples | None = None, **more) -> Fit:
@@ -122,7 +122,7 @@ def test_fine_tuning_moves_the_encoder(precision, tmp_path):
     texts = [f"query {i} with {'apples' if i % 2 else 'pears'}" for i in range(24)]
     labels = labels_of(np.array([[i % 2, 1, 0] for i in range(24)]))
     torch.manual_seed(0)
-    network = Network(MultilabelHead(encoder.width, 3, 8, 0.0), encoder)
+    network = Network(MultilabelHead(encoder.width, 3, hidden=8, dropout=0.0), encoder)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     config = TrainConfig(epochs=3, batch_size=8, encoder_lr=1e-3, lr=1e-2, mixed_precision=precision)
     data = Examples(encoder.tokenize(texts), labels)
