@@ -60,6 +60,6 @@ def load(path: str | os.PathLike) -> Artifact:
             rule["coupling"] = Coupling(**{name: tuple(values) for name, values in rule["coupling"].items()})
         return Artifact(SetRule(**rule), record["loss"], Calibration(**numbers), tuple(record["models"]),
                         record["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): run "
                           "`python scripts/calibrate.py run=DIR` again") from None

@@ -7,7 +7,7 @@ import numpy as np
 from racer import hashing
 from racer.errors import TableError
 from racer.estimate import Estimate
-from racer.scores import Scores, arrays_of
+from racer.scores import Scores, arrays_of, check_range, numbers_of
 from racer.table import OutcomeTable
 
 NEEDED = ("ids", "models", "probabilities")
@@ -17,19 +17,19 @@ def scores_of(path: str | os.PathLike, table: OutcomeTable, right_at: float) -> 
     """Return the scores of a table by the router whose probabilities are in the .npz file at `path`.
 
     `ids` (k,) str, `models` (M,) str and `probabilities` (k, M), or (k, M+1) with the router's own null last; every id
-    and every model of the table must be there, in any order, more ids may be. Raises `TableError`.
+    and every model of the table must be there, in any order; more ids may be, more models not: the null would be
+    another. Raises `TableError`.
     """
-    arrays = arrays_of(path)
+    arrays = arrays_of(path, "router.path must name the .npz file with the router's probabilities")
     if missing := [name for name in NEEDED if name not in arrays]:
         raise TableError(f"{path} lacks {', '.join(missing)}: needed are {', '.join(NEEDED)}")
-    ids, models = arrays["ids"].astype(str), arrays["models"].astype(str)
-    p = np.asarray(arrays["probabilities"], dtype=np.float64)
+    ids, models = (arrays[name].astype(str).ravel() for name in ("ids", "models"))
+    p = numbers_of(arrays, "probabilities", path)
     k, m = len(ids), len(models)
     if p.shape not in ((k, m), (k, m + 1)):
         raise TableError(f"{path}: probabilities have shape {p.shape}, expected {(k, m)}, or {(k, m + 1)} with the "
                          f"null last, for {k} ids and {m} models")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise TableError(f"{path}: probabilities must be numbers in [0, 1], got {p.min()} to {p.max()}")
+    check_range(p, 1, "probabilities", ids, path)
     rows = _places(ids, table.ids.astype(str), "id", path)
     columns = _places(models, np.array(table.models), "model", path)
     if len(columns) < m:
@@ -43,11 +43,10 @@ def _places(names: np.ndarray, wanted: np.ndarray, what: str, path) -> np.ndarra
     """Return where each wanted name is; raise unless all are there, and all names differ."""
     order = np.argsort(names, kind="stable")
     ordered = names[order]
-    if (twice := ordered[1:] == ordered[:-1]).any():
-        raise TableError(f"{path}: the {what} {ordered[1:][twice][0]!r} is there more than once: each must occur once")
+    if twice := ordered[1:][ordered[1:] == ordered[:-1]].tolist():
+        raise TableError(f"{path}: the {what} {twice[0]!r} is there more than once: each must occur once")
     at = np.searchsorted(ordered, wanted).clip(max=max(len(names) - 1, 0))
-    lost = wanted if not len(names) else wanted[ordered[at] != wanted]
-    if len(lost):
+    if lost := (wanted[ordered[at] != wanted] if len(names) else wanted).tolist():
         raise TableError(f"{path} lacks {len(lost)} of the table's {len(wanted)} {what}s, the first is {lost[0]!r}: "
                          "score them too, under the table's own names")
     return order[at]

@@ -1,12 +1,13 @@
 """The main job: table, router, scores, calibration, report."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
 
 from racer import data, foreign, show, stages
-from racer.config import Config
+from racer.config import Config, SetsConfig
 from racer.conformal import check_feasible
 from racer.errors import ConfigError
 from racer.router import store
@@ -20,22 +21,29 @@ from racer.tracking import Tracker
 def run(config: Config) -> Evaluation | None:
     """Do the whole main job in `config.run_dir`; return what the evaluation found, None in a helper process.
 
-    An infeasible risk level, or a null that the head does not learn, is found before anything is trained.
+    A null or a joint that the router does not learn, a file that cannot be read and an infeasible risk level are found
+    before anything is trained.
     """
     run_dir = Path(config.run_dir)
-    if config.router.name != "file":
-        _check_learnable(config)
+    from_file = config.router.name == "file"
+    if not from_file:
+        kind = head_of(config)
+        _check_learnable(config.sets, kind.name, kind.learns_null, kind.has_joint)
     main = PartialState(cpu=config.train.cpu).is_main_process
     table = data.load(config.data)
+    scores = _from_file(config, table) if from_file else None
     if main:
         show.table(table, config.data.right_at)
         run_dir.mkdir(parents=True, exist_ok=True)
         stages.clear(run_dir)
     check_feasible(len(table.rows("calibration")), config.risk.alpha, config.risk.method, config.risk.delta)
     with Tracker(run_dir, config.tracking, asdict(config), active=main) as tracker:
-        scores = _scores(config, table, run_dir, tracker)
+        if not from_file:
+            scores = store.obtain(config, table, run_dir, tracker.log)
         if not main:
             return None
+        if from_file:
+            shutil.rmtree(run_dir / "router", ignore_errors=True)  # of an earlier job: these are not its scores
         scores.save(run_dir / "scores.npz")
         stages.save_config(run_dir, **asdict(config))
         stages.calibrate_run(run_dir, config.sets, config.risk)
@@ -44,20 +52,19 @@ def run(config: Config) -> Evaluation | None:
     return evaluation
 
 
-def _scores(config: Config, table: OutcomeTable, run_dir: Path, tracker: Tracker) -> Scores:
-    if config.router.name == "file":
-        return foreign.scores_of(config.router.path, table, config.data.right_at)
-    return store.obtain(config, table, run_dir, tracker.log)
+def _from_file(config: Config, table: OutcomeTable) -> Scores:
+    scores = foreign.scores_of(config.router.path, table, config.data.right_at)
+    _check_learnable(config.sets, "file", scores.learned_null is not None, has_joint=False)
+    return scores
 
 
-def _check_learnable(config: Config) -> None:
+def _check_learnable(sets: SetsConfig, router: str, learns_null: bool, has_joint: bool) -> None:
     """Raise `ConfigError` if the sets need something that the router does not learn."""
-    kind, sets = head_of(config), config.sets
     needs_joint = sets.joint == "own" or (sets.null == "joint" and sets.joint == "none")
-    for needed, able in ((sets.null == "learned", lambda head: head.learns_null),
-                         (needs_joint, lambda head: head.has_joint)):
-        if needed and not able(kind):
+    for lacks, able in ((sets.null == "learned" and not learns_null, lambda head: head.learns_null),
+                        (needs_joint and not has_joint, lambda head: head.has_joint)):
+        if lacks:
             names = ", ".join(name for name, head in HEADS.items() if able(head))
             raise ConfigError(f"sets.null={sets.null} with sets.joint={sets.joint} needs one of {names}, the router "
-                              f"here is {kind.name}: take one of these, or set sets.null=one_minus_max, product or "
+                              f"here is {router}: take one of these, or set sets.null=one_minus_max, product or "
                               "free, and sets.joint=auto")

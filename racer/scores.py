@@ -110,7 +110,7 @@ def load(path: str | os.PathLike) -> Scores:
     Needed: `ids, split, task, models, probabilities, outcomes`. Without the rest, the last column is taken
     for the router's own null, costs are unknown and the origin is unnamed.
     """
-    arrays = arrays_of(path)
+    arrays = arrays_of(path, "run `python scripts/train.py` first, or give scores=FILE.npz")
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise TableError(f"{path} lacks {', '.join(missing)}: it has {', '.join(sorted(arrays))}; needed are "
@@ -119,28 +119,33 @@ def load(path: str | os.PathLike) -> Scores:
     if arrays["models"].ndim != 1 or arrays["models"].dtype.kind != "U":
         raise TableError(f"{path}: models has shape {arrays['models'].shape} and dtype {arrays['models'].dtype}, "
                          "expected texts (M,): write them with .astype(str)")
-    if np.iscomplexobj(arrays["probabilities"]):
-        raise TableError(f"{path}: probabilities are complex numbers, expected real ones in [0, 1]")
-    probabilities = np.asarray(arrays["probabilities"], dtype=np.float64)
+    probabilities = numbers_of(arrays, "probabilities", path)
     scores = Scores(
         ids=arrays["ids"], task=arrays["task"],
         split=np.where(arrays["split"] == "calib", "calibration", arrays["split"]),
         models=tuple(str(name) for name in arrays["models"]), probabilities=probabilities,
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
-        learned_null=probabilities[..., -1] if foreign else arrays.get("learned_null"), cost=arrays.get("cost"),
-        own=arrays.get("own"),
-        joint=_joint(arrays, path), table=str(arrays.get("table", Path(path).name)),
+        learned_null=probabilities[..., -1] if foreign else numbers_of(arrays, "learned_null", path),
+        own=numbers_of(arrays, "own", path), cost=numbers_of(arrays, "cost", path),
+        table=str(arrays.get("table", Path(path).name)),
         fingerprint=_origin(arrays.get("fingerprint")))
     _check(scores, path)
     if scores.null not in NULLS:
         raise TableError(f"{path}: null is {scores.null!r}, expected one of {', '.join(NULLS)}")
-    return replace(scores, outcomes=scores.outcomes.astype(bool))
+    joint = _joint(arrays, path)
+    if scores.own is not None and joint is None:
+        raise TableError(f"{path} has the router's own probabilities (own), but not the joint that was fitted to them: "
+                         f"give all of {', '.join(JOINT)}, or leave own out")
+    return replace(scores, outcomes=scores.outcomes.astype(bool), joint=joint)
 
 
-def arrays_of(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file by name; raise `TableError` if it is none, or holds pickles."""
+def arrays_of(path: str | os.PathLike, remedy: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by name; raise `TableError` if it is none, or holds pickles.
+
+    `remedy` says what to do where there is no file.
+    """
     if not Path(path).is_file():
-        raise TableError(f"no scores at {path}: run `python scripts/train.py` first, or give scores=FILE.npz")
+        raise TableError(f"no scores at {path}: {remedy}")
     try:
         with zipfile.ZipFile(path):  # what an .npz is; np.load also opens .npy files and pickles
             pass
@@ -151,13 +156,22 @@ def arrays_of(path: str | os.PathLike) -> dict[str, np.ndarray]:
                          "they load without pickle") from None
 
 
+def numbers_of(arrays: dict[str, np.ndarray], name: str, path) -> np.ndarray | None:
+    """Return an array of real numbers as float64, None if there is none of that name; else raise `TableError`."""
+    if name not in arrays:
+        return None
+    if arrays[name].dtype.kind not in "fiub":
+        raise TableError(f"{path}: {name} has dtype {arrays[name].dtype}, expected real numbers")
+    return arrays[name].astype(np.float64)
+
+
 def _joint(arrays: dict[str, np.ndarray], path) -> Joint | None:
     if not set(JOINT) & set(arrays):
         return None
     if missing := [name for name in JOINT if name not in arrays]:
         raise TableError(f"{path} has only a part of a joint: it lacks {', '.join(missing)}; give all of "
                          f"{', '.join(JOINT)}, or none")
-    joint = Joint(*(np.asarray(arrays[name], dtype=np.float64) for name in JOINT))
+    joint = Joint(*(numbers_of(arrays, name, path) for name in JOINT))
     expected = (arrays["probabilities"].shape[0], arrays["probabilities"].shape[1] - 1)
     for name in ("logits", "loadings"):
         if getattr(joint, name).shape != expected or not np.isfinite(getattr(joint, name)).all():
@@ -194,13 +208,14 @@ def _check(scores: Scores, path) -> None:
             raise TableError(f"{path}: {name} has shape {array.shape}, expected {shape} for {n} queries and {m} models"
                              + (" (M + 1 columns, the null last)" if name == "probabilities" else ""))
     for name, most in (("probabilities", 1), ("learned_null", 1), ("own", 1), ("cost", np.finfo(float).max)):
-        _check_range(getattr(scores, name), most, name, scores.ids, path)
+        check_range(getattr(scores, name), most, name, scores.ids, path)
     if not np.isin(scores.outcomes, (0, 1)).all():
         raise TableError(f"{path}: outcomes hold values other than 0 and 1: binarise them first (1 where right)")
     _check_names(scores, path)
 
 
-def _check_range(array: np.ndarray | None, most: float, name: str, ids: np.ndarray, path) -> None:
+def check_range(array: np.ndarray | None, most: float, name: str, ids: np.ndarray, path) -> None:
+    """Raise `TableError` at the first number of `array` (n, ...) that is not in [0, `most`], naming its query."""
     bad = [] if array is None else np.argwhere(~((array >= 0) & (array <= most)))  # NaN is bad as well
     if len(bad):
         at = tuple(bad[0].tolist())

@@ -44,15 +44,15 @@ def calibrate_scores(scores: Scores, rule: SetRule, risk: RiskConfig) -> Artifac
 def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path | None = None) -> Artifact:
     """Calibrate `run/scores.npz`, or the `foreign` scores of anyone's router, and write `run/calibration.json`.
 
-    The null column of `run/scores.npz` is made as `sets.null` says. What an earlier calibration left
-    is removed before this one begins, so that an infeasible level leaves nothing stale.
+    The joint and the null column of `run/scores.npz` are made as `sets.joint` and `sets.null` say. Settings that the
+    scores cannot meet are refused before anything is touched. What an earlier calibration left is removed before this
+    one begins, so that an infeasible level leaves nothing stale.
     """
     if foreign and (run / "router").exists():
         raise ConfigError(f"{run} holds a router of its own, whose scores would be lost: give another run_dir")
-    scores = scores_file.load(foreign or run / "scores.npz")
+    scores, rule = set_rule(scores_file.load(foreign or run / "scores.npz"), sets, risk)
     run.mkdir(parents=True, exist_ok=True)
     clear(run)
-    scores, rule = set_rule(scores, sets, risk)
     scores.save(run / "scores.npz")
     artifact = calibrate_scores(scores, rule, risk)
     artifact.save(run / "calibration.json")

@@ -47,7 +47,7 @@ class Tracker:
 
         self.run.summary.update({f"report/{k}": v for k, v in flatten(report).items()})
         self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
-        if self.settings.checkpoint:
+        if self.settings.checkpoint and (self.run_dir / "router").is_dir():  # scores from a file have no router
             checkpoint = wandb.Artifact(f"router-{report['fingerprint']['router']}", type="router",
                                         metadata=report["fingerprint"])
             checkpoint.add_dir(str(self.run_dir / "router"), name="router", policy="immutable")  # no second copy

@@ -43,3 +43,38 @@ def small_run(small_config, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     pipeline.run(replace(small_config, run_dir=str(folder)))
     return folder
+
+
+FIELD = (*SMALL, "data.n=300", "encoder.max_length=64", "risk.alpha=0.3")
+
+
+def finished(config: Config) -> Path:
+    """Do the whole main job but the figures, which take longer than all else; return the folder of the run."""
+    from racer import pipeline, stages
+    from racer.router import perceptron
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "draw_all", lambda *_: [])
+        patch.setattr(perceptron, "EPOCHS", 3)
+        pipeline.run(config)
+    return Path(config.run_dir)
+
+
+@pytest.fixture(scope="session")
+def field_cache(tmp_path_factory) -> Path:
+    """The cache that all base routers share: each text is embedded once."""
+    return tmp_path_factory.mktemp("field_cache")
+
+
+@pytest.fixture(scope="session")
+def field_run(field_cache, tmp_path_factory):
+    """Return a function from the name of a base router to the folder of its finished run, trained once: copy it,
+    never change it.
+    """
+    runs = tmp_path_factory.mktemp("field_runs")
+
+    def folder(router: str) -> Path:
+        if not (runs / router).exists():
+            finished(composed(*FIELD, f"cache_dir={field_cache}", f"run_dir={runs / router}", f"router={router}"))
+        return runs / router
+    return folder

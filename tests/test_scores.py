@@ -247,6 +247,7 @@ def test_a_single_model_and_half_a_joint_are_refused(tmp_path):
     np.savez(tmp_path / "one.npz", **arrays)
     with pytest.raises(TableError, match="at least two"):
         load(tmp_path / "one.npz")
-    np.savez(tmp_path / "half.npz", **arrays, logits=np.zeros((1, 1)))
+    two = {"models": np.array(["a", "b"]), "probabilities": np.full((1, 3), 0.5), "outcomes": np.ones((1, 2))}
+    np.savez(tmp_path / "half.npz", **arrays | two, logits=np.zeros((1, 2)))
     with pytest.raises(TableError, match="it lacks loadings, nodes, weights"):
         load(tmp_path / "half.npz")

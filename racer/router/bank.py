@@ -27,7 +27,7 @@ class Bank(nn.Module):
 
     def mean_label(self, vectors: torch.Tensor, settings: Sequence[tuple[int, float]],
                    own: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return the weighted mean label (B, M+1) of the k nearest, for each (k, sharpness).
+        """Return the weighted mean label (B, M+1) of the k nearest, in [0, 1], for each (k, sharpness).
 
         `own` (B,) are the places of these very queries in the bank: none is its own neighbour. A k beyond the bank
         means all of it.
@@ -42,7 +42,8 @@ class Bank(nn.Module):
         for k, sharpness in settings:
             weight = torch.softmax(sharpness * likeness[:, :k], dim=1)
             k = weight.shape[1]
-            means.append((k * torch.einsum("bk,bkm->bm", weight, labels[:, :k]) + PRIOR * base) / (k + PRIOR))
+            mean = (k * torch.einsum("bk,bkm->bm", weight, labels[:, :k]) + PRIOR * base) / (k + PRIOR)
+            means.append(mean.clamp(max=1))  # the weights sum to 1 up to rounding, and all labels may be 1
         return means
 
     def features(self, vectors: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:

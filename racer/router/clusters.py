@@ -30,7 +30,7 @@ class ClusterHead(Head):
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray,
             seed: int) -> tuple["ClusterHead", float]:
-        """Return the router of train vectors (n, C) and labels (n, M+1), and its validation log loss."""
+        """Return the head of train vectors (n, C) and labels (n, M+1), and its log loss on the held-out rows."""
         counts = [c for c in COUNTS if 10 * c <= len(vectors)] or [1]
         heads = [cls._of(count, vectors, labels, seed) for count in counts]
         queries = torch.from_numpy(held_out)
@@ -52,7 +52,9 @@ class ClusterHead(Head):
         return head
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        return self.rates[torch.cdist(F.normalize(vectors.float(), dim=1), self.centres).argmin(dim=1)]
+        unit = F.normalize(vectors.float(), dim=1)
+        distance = torch.cdist(unit, self.centres, compute_mode="donot_use_mm_for_euclid_dist")  # (B, count), exact
+        return self.rates[distance.argmin(dim=1)]
 
     def estimate(self, outputs: np.ndarray) -> Estimate:
         return Estimate.of_columns(outputs.astype(np.float64))

@@ -17,7 +17,8 @@ from torch import nn
 from racer.estimate import Estimate
 from racer.router.heads import TrainedHead
 
-TINY = 1e-12  # weight of what does not take part: a sum over nothing stays finite, and so does its gradient
+NOTHING = -1e4  # log of a weight of 0: e to it is 0, and the gradient of a sum over nothing is finite
+TINY = 1e-12
 
 
 class ContrastiveHead(TrainedHead):
@@ -40,6 +41,7 @@ class ContrastiveHead(TrainedHead):
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row (B,), from outputs and labels (B, M+1), or (B, M+2) with clusters."""
         m = len(self.models)
+        outputs = outputs.float()
         loss = against_models(outputs[:, :m], labels[:, :m])
         if self.training and labels.shape[1] > m + 1:
             loss = loss + against_queries(outputs[:, m:], labels[:, -1])
@@ -55,7 +57,7 @@ def against_models(similar: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     A fractional label counts as right with its weight, and as wrong with the rest.
     """
-    wrong = torch.logsumexp(similar + torch.log((1 - labels).clamp(min=TINY)), dim=1, keepdim=True)  # (B, 1)
+    wrong = torch.logsumexp(similar + _log(1 - labels), dim=1, keepdim=True)  # (B, 1)
     each = torch.logaddexp(similar, wrong) - similar  # (B, M)
     return (labels * each).sum(dim=1) / labels.sum(dim=1).clamp(min=TINY)
 
@@ -68,6 +70,10 @@ def against_queries(unit: torch.Tensor, cluster: torch.Tensor) -> torch.Tensor:
     similar = unit @ unit.T  # (B, B)
     same = (cluster[:, None] == cluster).float()
     positive = same - torch.eye(len(unit), device=unit.device)
-    others = torch.logsumexp(similar + torch.log((1 - same).clamp(min=TINY)), dim=1, keepdim=True)
+    others = torch.logsumexp(similar + _log(1 - same), dim=1, keepdim=True)
     each = torch.logaddexp(similar, others) - similar
     return (positive * each).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+
+
+def _log(weight: torch.Tensor) -> torch.Tensor:
+    return torch.where(weight > 0, weight.clamp(min=TINY).log(), NOTHING)

@@ -16,6 +16,8 @@ from racer.router.heads import TrainedHead
 
 
 class FactorHead(TrainedHead):
+    """Logits (B, M+1), the null last, of M + 1 model vectors (M+1, rank)."""
+
     name, learns_null = "mf", True
 
     def __init__(self, width: int, models: int, rank: int, dropout: float):

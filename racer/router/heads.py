@@ -29,7 +29,7 @@ class TrainedHead(Head):
     """A head that gradients train, by its own loss."""
 
     def start(self, labels: np.ndarray) -> None:
-        """Say what the labels (n, M+1) of the train rows say on average, before anything is learned of the text."""
+        """Begin at the rates of the train labels (n, M+1): what is known before any text is read. Optional."""
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row (B,), from outputs and labels (B, M+1), labels in [0, 1]."""
@@ -65,6 +65,7 @@ class NetworkHead(TrainedHead):
         return logits if self.training else logits.mean(dim=1)
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row (B,): in training the mean of the members' own, else that of their average."""
         if outputs.ndim == 2:
             return self.row_loss(outputs, labels)
         return torch.stack([self.row_loss(each, labels) for each in outputs.unbind(dim=1)]).mean(dim=0)

@@ -63,7 +63,7 @@ def _with_clusters(config: Config, encoder: Encoder, train: Examples,
     """Return the examples with one more label: the query's cluster, by k-means of what the encoder says untuned."""
     from sklearn.cluster import KMeans
 
-    means = KMeans(config.router.clusters, n_init=4, random_state=config.seed)
+    means = KMeans(min(config.router.clusters, len(train)), n_init=4, random_state=config.seed)
     cluster = means.fit_predict(encoder.vectors(train.inputs, progress=True))
     unused = np.zeros(len(validation))  # this term is for training only
     return tuple(replace(part, labels=np.column_stack([part.labels, c]).astype(np.float32))

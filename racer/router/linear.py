@@ -7,7 +7,7 @@ from torch import nn
 
 from racer.estimate import Estimate
 from racer.router.heads import Head
-from racer.router.search import log_loss
+from racer.router.search import log_loss, scaling
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of scikit-learn: less is more regularised
 
@@ -25,12 +25,12 @@ class LinearHead(Head):
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray,
             seed: int) -> tuple["LinearHead", float]:
-        """Return the router of train vectors (n, C) and 0/1 labels (n, M+1), and its validation log loss.
+        """Return the head of train vectors (n, C) and 0/1 labels (n, M+1), and its log loss on the held-out rows.
 
-        The regularisation is chosen on the validation rows, one for all columns.
+        The held-out rows, those of validation, choose the regularisation, one for all columns.
         """
-        mean, scale = vectors.mean(axis=0), vectors.std(axis=0) + 1e-8
-        z, z_held_out = (vectors - mean) / scale, (held_out - mean) / scale
+        mean, scale = scaling(vectors)
+        z, z_held_out = (((v - mean) / scale).astype(np.float32) for v in (vectors, held_out))
         columns = [np.array([_regression(z, y, strength) for y in labels.T]) for strength in STRENGTHS]  # (M+1, C+1)
         losses = [log_loss(special.expit(z_held_out @ w[:, :-1].T + w[:, -1]), held_out_labels) for w in columns]
         best = int(np.argmin(losses))

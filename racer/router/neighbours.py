@@ -27,7 +27,7 @@ class NeighbourHead(Head):
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray,
             seed: int) -> tuple["NeighbourHead", float]:
-        """Return the router of train vectors (n, C) and labels (n, M+1), and its validation log loss."""
+        """Return the head of train vectors (n, C) and labels (n, M+1), and its log loss on the held-out rows."""
         head = cls(vectors.shape[1], labels.shape[1] - 1, len(vectors))
         head.bank.remember(vectors, labels)
         sizes = [k for k in SIZES if k <= len(vectors)] or [len(vectors)]

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from racer.estimate import Estimate
 from racer.router.heads import Head
-from racer.router.search import log_loss
+from racer.router.search import log_loss, scaling
 
 HIDDEN, DECAYS = (64, 256), (1e-4, 1e-1)  # width, L2 penalty: chosen on the validation rows
 EPOCHS, PATIENCE = 40, 4
@@ -29,12 +29,12 @@ class PerceptronHead(Head):
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray,
             seed: int) -> tuple["PerceptronHead", float]:
-        """Return the router of train vectors (n, C) and 0/1 labels (n, M+1), and its validation log loss.
+        """Return the head of train vectors (n, C) and 0/1 labels (n, M+1), and its log loss on the held-out rows.
 
-        Width, penalty and the number of epochs are those of the least validation log loss.
+        The held-out rows, those of validation, choose width, penalty and the number of epochs.
         """
-        mean, scale = vectors.mean(axis=0), vectors.std(axis=0) + 1e-8
-        z, z_held_out = (vectors - mean) / scale, (held_out - mean) / scale
+        mean, scale = scaling(vectors)
+        z, z_held_out = (((v - mean) / scale).astype(np.float32) for v in (vectors, held_out))
         grid = tqdm(list(itertools.product(HIDDEN, DECAYS)), desc="mlp", unit="setting")
         fits = [_perceptron(z, labels, z_held_out, held_out_labels, hidden, decay, seed) for hidden, decay in grid]
         loss, (first, second) = min(fits, key=lambda fit: fit[0])

@@ -119,14 +119,18 @@ class Router:
         return self.of_vectors(self.embed(texts, progress))
 
     def probabilities(self, texts: Sequence[str], null: str, progress: bool = False) -> np.ndarray:
-        """Return probabilities (n, M+1) float64, the null last and made as `null` says (`racer.sets.NULLS`)."""
+        """Return probabilities (n, M+1) float64, the null last and made as `null` says (`racer.sets.NULLS`).
+
+        They are the router's own, without a joint that a calibration fitted to them.
+        """
         return self.estimate(texts, progress).probabilities(null)
 
     def route(self, texts: Sequence[str], progress: bool = False) -> list[Decision]:
         """Return the decision for each text: the calibrated set, or abstention.
 
         The same text alone or in a batch gets probabilities within 1e-5, and the same set unless a score
-        lies within 1e-5 of the cut. Raises `ConfigError` if the router is not calibrated or a text is empty.
+        lies within 1e-5 of the cut; `knn` and `clusters` jump where two neighbours or centres are that near to
+        equally near. Raises `ConfigError` if the router is not calibrated or a text is empty.
         """
         if isinstance(texts, str):
             raise ConfigError("route takes a list of texts, got one string: call route([text])")
@@ -152,7 +156,8 @@ def verified(folder: Path) -> str:
     """Return the fingerprint of the router in `folder`; raise `ConfigError` if there is none or a file has changed."""
     if not (folder / FINGERPRINTS).is_file():
         run = folder.parent
-        raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}; train one with "
+        raise ConfigError(f"no router in {run}: expected {folder / FINGERPRINTS}. A run made of scores from a file "
+                          "(router=file, scores=FILE) has none and cannot route a new query; train one with "
                           f"`python scripts/train.py run_dir={run}`")
     record = json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8"))
     found = hashing.of_folder(folder, skip=(FINGERPRINTS,))

@@ -1,8 +1,21 @@
-"""How a fitted router chooses its settings: the candidate with the least log loss on the validation rows."""
+"""What the fitted routers share: the scale of their vectors, and how they choose their settings.
+
+The candidate with the least log loss on the validation rows is taken.
+"""
 
 from collections.abc import Callable, Iterable
 
 import numpy as np
+
+
+def scaling(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation (C,) float64 of each dimension of vectors (n, C).
+
+    The deviation of a dimension that never varies is inf: divided by it, that dimension says nothing, on new vectors
+    as on these.
+    """
+    mean, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    return mean, np.where(scale > 1e-6 * np.abs(vectors).max(), scale, np.inf)
 
 
 def log_loss(p: np.ndarray, labels: np.ndarray) -> float:
