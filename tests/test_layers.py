@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-CORE = ["sets", "losses", "bounds", "betting", "testing", "conformal", "group", "weighted", "online", "scores",
-        "artifact", "evaluate", "baselines", "intervals", "decision", "table", "formats", "splits",
-        "near_duplicates", "kitchen", "hashing", "errors"]
+CORE = ["sets", "losses", "bounds", "betting", "testing", "conformal", "group", "weighted", "online", "estimate",
+        "coupling", "rule", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision", "table",
+        "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 
