@@ -1,16 +1,17 @@
 """What a calibration is, on file: `calibration.json`, and whom it was made for."""
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from racer import __version__
-from racer.conformal import Calibration
+from racer import __version__, calibrations
+from racer.calibrations import Calibration
 from racer.coupling import Coupling
 from racer.errors import ConfigError
 from racer.files import write_json
+from racer.fingerprints import differing
+from racer.risk import Risk
 from racer.rule import SetRule
 
 
@@ -18,32 +19,56 @@ from racer.rule import SetRule
 class Artifact:
     """Everything that turns probabilities into sets, with the promise it was made under.
 
-    `fingerprint` is that of the scores it was calibrated on: `router` (weights, tokenizer, settings and
-    model order) and `table`. A cut means nothing beside any other router.
+    `fingerprint` names what it was calibrated for, part by part (`racer.fingerprints`). A cut means nothing beside any
+    other router. `reference` is the column of the best single
+    model on train, which `harm` compares with; None where there were no train rows.
     """
 
     rule: SetRule
-    loss: str
+    risk: Risk
     calibration: Calibration
     models: tuple[str, ...]
     fingerprint: dict
+    reference: int | None = None
+
+    @property
+    def loss(self) -> str:
+        return self.risk.loss
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the artifact; `cut` keeps every bit, and -inf is the string "-inf"."""
-        numbers = asdict(self.calibration)
-        numbers["cut"] = "-inf" if numbers["cut"] == -math.inf else numbers["cut"]
-        write_json(path, dict(**asdict(self.rule), loss=self.loss, **numbers, models=list(self.models),
+        """Write the artifact; numbers keep every bit, and a cut of -inf is the string "-inf"."""
+        reference = None if self.reference is None else self.models[self.reference]
+        write_json(path, dict(**asdict(self.rule), loss=self.loss, **calibrations.to_record(self.calibration),
+                              reference=reference, models=list(self.models), risk=asdict(self.risk),
                               fingerprint=self.fingerprint, racer=__version__))
 
-    def check(self, fingerprint: str | None, models: tuple[str, ...]) -> None:
-        """Raise `ConfigError` unless it was calibrated for this router and this pool, in this order."""
+    def check(self, found: dict, models: tuple[str, ...]) -> None:
+        """Raise `ConfigError` unless it was calibrated for this pool, in this order, and for what was found.
+
+        `found` holds fingerprints by part, `router` at least; parts that one side does not know are not compared.
+        """
+        self.check_pool(models)
+        if difference := self.difference(found):
+            raise ConfigError(difference)
+
+    def check_pool(self, models: tuple[str, ...]) -> None:
+        """Raise `ConfigError` unless it was calibrated for this pool, in this order."""
         if self.models != models:
             raise ConfigError(f"calibration.json was made for the models {', '.join(self.models)}, the router has "
                               f"{', '.join(models)}: run `python scripts/calibrate.py run=DIR`")
-        made_for = self.fingerprint.get("router")
-        if made_for != fingerprint:
-            raise ConfigError(f"calibration.json was made for router {made_for}, this router is {fingerprint}: its cut "
-                              "promises nothing here. Score and calibrate this router: python scripts/train.py")
+
+    def difference(self, found: dict) -> str | None:
+        """Return in what this router, table or splits are not those it was calibrated for, None if they are."""
+        made_for, router = self.fingerprint.get("router"), found.get("router")
+        parts = differing(self.fingerprint, found)
+        if made_for != router:
+            which = f" (other {', '.join(parts)})" if parts else ""
+            return (f"calibration.json was made for router {made_for}, this router is {router}{which}: its cut "
+                    "promises nothing here. Score and calibrate this router: python scripts/train.py")
+        if parts:
+            return (f"calibration.json was made for other {', '.join(parts)} than these: its cut promises nothing "
+                    "here. Calibrate again: python scripts/calibrate.py run=DIR")
+        return None
 
 
 def load(path: str | os.PathLike) -> Artifact:
@@ -52,14 +77,13 @@ def load(path: str | os.PathLike) -> Artifact:
         raise ConfigError(f"no calibration at {path}: run `python scripts/calibrate.py run=DIR` first")
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        numbers = {name: record[name] for name in Calibration.__dataclass_fields__}
-        numbers["cut"] = float(numbers["cut"])  # "-inf" too
         rule = {name: record[name] for name in SetRule.__dataclass_fields__}
         rule["prices"] = None if rule["prices"] is None else tuple(rule["prices"])
         if rule["coupling"] is not None:
             rule["coupling"] = Coupling(**{name: tuple(values) for name, values in rule["coupling"].items()})
-        return Artifact(SetRule(**rule), record["loss"], Calibration(**numbers), tuple(record["models"]),
-                        record["fingerprint"])
+        models, reference = tuple(record["models"]), record["reference"]
+        return Artifact(SetRule(**rule), Risk.of(record["risk"]), calibrations.from_record(record), models,
+                        record["fingerprint"], models.index(reference) if reference in models else None)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): run "
                           "`python scripts/calibrate.py run=DIR` again") from None

@@ -17,6 +17,7 @@ from racer.conformal import allowed_unserved
 from racer.coupling import Coupling, couple
 from racer.errors import ConfigError
 from racer.losses import least_cut
+from racer.problem import reference_of, truth_of
 from racer.rule import SetRule
 from racer.scores import Scores
 from racer.sets import MARGINAL, select
@@ -37,7 +38,7 @@ def set_rule(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> tuple[Scores
     scores = scores.with_null(sets.null)
     rule = SetRule(sets.family, sets.null, scores.prices(), sets.cost_power, sets.null_cost, sets.max_size,
                    sets.max_cost, coupling, independent=joint == "none")
-    return scores, rule if sets.choose == "no" else _chosen(scores.of_split("validation"), rule, sets.choose, risk)
+    return scores, rule if sets.choose == "no" else _chosen(scores, rule, sets.choose, risk)
 
 
 def _source(scores: Scores, sets: SetsConfig) -> str:
@@ -58,8 +59,9 @@ def _fitted(scores: Scores) -> Coupling:
     return couple(rows.probabilities[:, :-1], rows.outcomes)
 
 
-def _chosen(rows: Scores, rule: SetRule, aim: str, risk: RiskConfig) -> SetRule:
+def _chosen(scores: Scores, rule: SetRule, aim: str, risk: RiskConfig) -> SetRule:
     """Return the candidate with the least mean `aim` on the validation rows; the first of equals."""
+    rows, reference = scores.of_split("validation"), reference_of(scores)
     if aim == "cost" and rows.cost is None:
         raise ConfigError("sets.choose=cost, but this table has no complete costs: set sets.choose=size")
     allowed = allowed_unserved(len(rows.ids), risk.alpha, "crc")
@@ -68,7 +70,7 @@ def _chosen(rows: Scores, rule: SetRule, aim: str, risk: RiskConfig) -> SetRule:
                           f"risk.alpha={risk.alpha:g}, got {len(rows.ids)}: set sets.choose=no")
     each = np.ones(rows.outcomes.shape) if aim == "size" else rows.cost
     candidates = _candidates(rule)
-    return candidates[int(np.argmin([_mean(candidate, rows, allowed, each, risk.loss) for candidate in candidates]))]
+    return candidates[int(np.argmin([_mean(c, rows, allowed, each, risk.loss, reference) for c in candidates]))]
 
 
 def _candidates(rule: SetRule) -> list[SetRule]:
@@ -78,10 +80,10 @@ def _candidates(rule: SetRule) -> list[SetRule]:
     return coverage + [replace(rule, family=family) for family in MARGINAL]
 
 
-def _mean(rule: SetRule, rows: Scores, allowed: int, each: np.ndarray, loss: str) -> float:
+def _mean(rule: SetRule, rows: Scores, allowed: int, each: np.ndarray, loss: str, reference: int | None) -> float:
     """Return the mean of `each` (n, M) summed over the sets that leave just `allowed` rows unserved."""
     s = rule.distance(rows.probabilities, rows.joint)
-    cut = np.sort(least_cut(s, rows.outcomes, loss))[len(s) - allowed - 1]
+    cut = np.sort(least_cut(s, truth_of(rows, reference), loss))[len(s) - allowed - 1]
     if cut == np.inf:  # out of reach within the hard limits
         return np.inf
     return float((select(s, cut)[:, :-1] * each).sum(axis=1).mean())

@@ -1,15 +1,14 @@
 """Every setting, typed and documented; Hydra composes `conf/` onto these, so a typo is an error."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from racer.conformal import METHODS
 from racer.coupling import JOINTS
 from racer.errors import ConfigError
-from racer.losses import LOSSES
+from racer.risk import Risk
 from racer.sets import FAMILIES, NULLS
 
 
@@ -148,17 +147,36 @@ class SetsConfig:
 
 
 @dataclass
+class AlsoConfig:
+    """One more risk that `ltt` must keep."""
+
+    loss: str = MISSING
+    alpha: float = MISSING
+
+
+@dataclass
 class RiskConfig:
     """What is promised."""
 
-    loss: str = "misrouting"  # misrouting | miss
-    method: str = "pac"  # pac: for this calibration set, with confidence 1 - delta; crc: on average
+    loss: str = "misrouting"  # misrouting | miss | over_abstention | harm | regret | cost | package.module:function
+    method: str = "pac"  # pac | crc | dkw | ltt | group | weighted | online: README, What is promised
     alpha: float = 0.1  # the risk level
-    delta: float = 0.1  # used by pac
+    delta: float = 0.1  # 1 - confidence; not used by crc, weighted and online
+    bound: str = "auto"  # binomial | hoeffding | hoeffding_bentkus | empirical_bernstein | wsr; auto: binomial if 0/1
+    cuts: int = 200  # size of the grid of cuts, where a method fixes one on validation rows
+    also: list[AlsoConfig] = field(default_factory=list)  # ltt: more risks to keep, [{loss: cost, alpha: 0.5}]
+    testing: str = "fixed_sequence"  # ltt: fixed_sequence | bonferroni | holm | pareto
+    sizes: list[int] | None = None  # ltt: most numbers of models to choose from; None: sets.max_size alone
+    by: str = "task"  # group: task | group, the column of scores.npz that must be known of a query when it is routed
+    within: str = "pac"  # group: pac | crc, the promise for each group
+    least: int | None = None  # group: fewest calibration queries of a group with a cut of its own; None: as few as can
+    floor: bool = False  # group: no group's cut below the pooled one, so that the promise for the mixture stays
+    weights: str = "ood"  # weighted: known (column `weight`) | ood | a file of scores of the new traffic
+    step: float = 0.005  # online: how far one loss moves the level
+    decay: float = 0.0  # online: 0 follows drift; between 1/2 and 1 settles
 
     def __post_init__(self):
-        _one_of("risk.loss", self.loss, LOSSES)
-        _one_of("risk.method", self.method, METHODS)
+        Risk.of(asdict(self))  # its checks
 
 
 @dataclass
@@ -211,6 +229,24 @@ class RouteConfig:
     query: str | None = None  # one text, verbatim
     input: str | None = None  # a text file with one query a line, or JSONL with a `query` field
     output: str | None = None  # a JSONL file; None: the terminal
+    task: str | None = None  # of the one query, where the calibration is by task; in a JSONL file the field `task`
+    group: str | None = None  # the same by group
+    weight: float | None = None  # the same with known weights
+    allow_uncertified: bool = False  # route by a calibration that was made for another router, saying so
+
+
+@dataclass
+class PlanConfig:
+    """`scripts/plan.py`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    risk: RiskConfig = field(default_factory=RiskConfig)  # alpha and delta are used
+    answer_error: float | None = None  # wanted error among answered queries; None: risk.alpha
+    out: str | None = None  # a JSON file to write
+
+    def __post_init__(self):
+        if self.answer_error is not None:
+            _within("answer_error", self.answer_error, 0, 1, open_end=True)
 
 
 @dataclass
@@ -224,7 +260,7 @@ class PrepareConfig:
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
-                         "prepare_schema": PrepareConfig}.items():
+                         "prepare_schema": PrepareConfig, "plan_schema": PlanConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

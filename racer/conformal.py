@@ -13,11 +13,13 @@ or i.i.d. (`pac`), and no calibration query chose anything.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
 
 from racer.bounds import beta_binomial_cdf, binomial_upper
+from racer.context import Context
 from racer.errors import ConfigError, Infeasible
 
 METHODS = ("crc", "pac")
@@ -31,6 +33,7 @@ class Calibration:
     upper bound under `pac`. `delta` is None under `crc`. `cut` is -inf if every set may be empty.
     """
 
+    kind: ClassVar[str] = "count"
     method: str
     alpha: float
     delta: float | None
@@ -39,6 +42,19 @@ class Calibration:
     allowed: int
     unserved: int
     bound: float
+
+    def cut_of(self, context: Context) -> np.ndarray:
+        """Return the cut of each query (n,): one for all."""
+        return np.full(context.n, self.cut)
+
+    def expected(self, m: int) -> dict[str, float]:
+        """Return where the observed risk on `m` new queries should lie: `observed_band`."""
+        return observed_band(self, m)
+
+    def lines(self) -> list[str]:
+        """Return what a person should know of the cut."""
+        return [f"cut {self.cut:.6g}: {self.unserved} of {self.n} calibration queries unserved, {self.allowed} "
+                f"allowed; bound {self.bound:.4f}"]
 
 
 def allowed_unserved(n: int, alpha: float, method: str, delta: float | None = None) -> int:
@@ -66,12 +82,16 @@ def check_feasible(n: int, alpha: float, method: str, delta: float | None = None
     _check(alpha, method, delta)
     if n and _within(0, n, alpha, method, delta):
         return
-    needed, reachable = least_n(alpha, method, delta), least_alpha(n, method, delta)
     at = f" at delta={delta:g}" if method == "pac" else ""
+    raise too_few(n, least_n(alpha, method, delta), alpha, f"{method}{at}", least_alpha(n, method, delta))
+
+
+def too_few(n: int, needed: int, alpha: float, how: str, reachable: float) -> Infeasible:
+    """Return the error that says how many calibration queries are needed, and what alpha those at hand can promise."""
     rounded = float(np.ceil(reachable * 1e4) / 1e4)
     instead = f", or raise risk.alpha to {rounded}" if rounded < 1 else ""
-    raise Infeasible(f"alpha={alpha:g} by {method}{at} needs n >= {needed} calibration queries, got n = {n}: "
-                     f"calibrate on {needed - n} more{instead}", n=n, needed=needed, reachable=reachable)
+    return Infeasible(f"alpha={alpha:g} by {how} needs n >= {needed} calibration queries, got n = {n}: "
+                      f"calibrate on {needed - n} more{instead}", n=n, needed=needed, reachable=reachable)
 
 
 def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: float | None = 0.1) -> Calibration:
@@ -90,11 +110,15 @@ def calibrate(served: np.ndarray, alpha: float, method: str = "pac", delta: floa
     unserved = int(np.count_nonzero(served > cut))  # fewer than allowed where S is tied at the cut
     if cut == np.inf:
         lost = int(np.count_nonzero(served == np.inf))
-        reachable = attained(lost, n, method, delta)
-        raise Infeasible(f"alpha={alpha:g} is out of reach: within sets.max_size and sets.max_cost {lost} of {n} "
-                         f"calibration queries cannot be served, {allowed} may be unserved: raise risk.alpha above "
-                         f"{reachable:.4f}, or loosen the limits", n=n, needed=None, reachable=reachable)
+        raise out_of_reach(alpha, lost, n, allowed, attained(lost, n, method, delta))
     return Calibration(method, alpha, delta, cut, n, allowed, unserved, attained(unserved, n, method, delta))
+
+
+def out_of_reach(alpha: float, lost: int, n: int, allowed: int, reachable: float) -> Infeasible:
+    """Return the error that says how many calibration queries the hard limits leave unserved at every cut."""
+    return Infeasible(f"alpha={alpha:g} is out of reach: within sets.max_size and sets.max_cost {lost} of {n} "
+                      f"calibration queries cannot be served, {allowed} may be unserved: raise risk.alpha above "
+                      f"{reachable:.4f}, or loosen the limits", n=n, needed=None, reachable=reachable)
 
 
 def attained(unserved: int, n: int, method: str, delta: float | None) -> float:

@@ -1,10 +1,12 @@
 """What routing one query returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from racer.artifact import Artifact
+from racer.context import Context, features
 from racer.estimate import Joint
 from racer.sets import select
 
@@ -16,6 +18,7 @@ class Decision:
     `members` are the models to call, best first; `abstain` says that there are none. `probabilities`
     (M+1,) are the router's, in the order of the pool, the null last. `null_admitted`: the null is in the
     set. `expected_cost` is USD: the members' mean cost on the train split, None where prices are unknown.
+    `certified`: the calibration was made for this router; if not, nothing is promised.
     """
 
     members: tuple[str, ...]
@@ -23,17 +26,23 @@ class Decision:
     probabilities: np.ndarray
     null_admitted: bool
     expected_cost: float | None
+    certified: bool = True
 
 
-def decide(probabilities: np.ndarray, joint: Joint | None, artifact: Artifact) -> list[Decision]:
-    """Return the decision for each row of `probabilities` (n, M+1), whose null is the artifact's."""
+def decide(probabilities: np.ndarray, joint: Joint | None, artifact: Artifact,
+           known: dict[str, Sequence] | None = None, certified: bool = True) -> list[Decision]:
+    """Return the decision for each row of `probabilities` (n, M+1), whose null is the artifact's.
+
+    `known` holds what else the cut may depend on, (n,) by name: `task`, `group`, `weight`.
+    """
     s = artifact.rule.distance(probabilities, joint)
-    chosen = select(s, artifact.calibration.cut)  # (n, M+1)
+    cuts = artifact.calibration.cut_of(Context(len(s), known or {}, features(probabilities)))
+    chosen = select(s, cuts)  # (n, M+1)
     order = np.argsort(s[:, :-1], axis=1, kind="stable")
     prices = artifact.rule.prices
     costs = [None] * len(s) if prices is None else (chosen[:, :-1] @ np.array(prices)).tolist()
     decisions = []
     for p, row, first, cost in zip(probabilities, chosen, order, costs, strict=True):
         members = tuple(artifact.models[m] for m in first if row[m])
-        decisions.append(Decision(members, not members, p, bool(row[-1]), cost))
+        decisions.append(Decision(members, not members, p, bool(row[-1]), cost, certified))
     return decisions

@@ -7,12 +7,11 @@ import numpy as np
 
 from racer.artifact import Artifact
 from racer.baselines import all_baselines
-from racer.conformal import calibrate, observed_band
 from racer.errors import Infeasible
 from racer.intervals import mean, share
-from racer.losses import LOSSES, least_cut, loss
+from racer.kept import beside, losses_of, measured, sets_of
+from racer.methods import at_level, deployed
 from racer.scores import Scores
-from racer.sets import select
 from racer.table import OOD, SPLITS
 
 ALPHAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)  # of the figures
@@ -22,7 +21,7 @@ def report(scores: Scores, artifact: Artifact) -> dict:
     """Return the report on the test split: sets, losses, costs and baselines, by task, and `ood` apart.
 
     `scores` carries the null that the artifact names. `expected` is where the observed calibrated loss
-    should lie if the promise holds (`racer.conformal.observed_band`). The promise is for the mixture of
+    should lie if the promise holds (None where no law is known). The promise is for the mixture of
     tasks, not for each task, and not for `ood`.
     """
     c = artifact.calibration
@@ -31,8 +30,8 @@ def report(scores: Scores, artifact: Artifact) -> dict:
     return {
         "table": scores.table, "models": list(scores.models), "n": counts,
         "family": artifact.rule.family, "null": artifact.rule.null, "loss": artifact.loss, "method": c.method,
-        "alpha": c.alpha, "delta": c.delta, "cut": "-inf" if c.cut == -np.inf else c.cut,
-        "expected": observed_band(c, len(test.ids)),
+        "alpha": c.alpha, "delta": c.delta, "cut": "-inf" if (cut := getattr(c, "cut", None)) == -np.inf else cut,
+        "expected": c.expected(len(test.ids)), **beside(scores, artifact),
         **measure(test, artifact), "baselines": all_baselines(train, test),
         "tasks": {str(t): measure(test.take(test.task == t), artifact) for t in np.unique(test.task)},
         "ood": {str(t): measure(rows.take(rows.task == t), artifact)
@@ -52,10 +51,10 @@ def measure(rows: Scores, artifact: Artifact) -> dict:
     members, solvable = chosen[:, :-1], rows.outcomes.any(axis=1)
     size = members.sum(axis=1)
     best = rows.probabilities[:, :-1].argmax(axis=1)
-    losses = {name: loss(chosen, rows.outcomes, name) for name in LOSSES}
+    losses = losses_of(chosen, rows, artifact)
     return {
         "queries": n,
-        "risk": {**{name: share(values) for name, values in losses.items()},
+        "risk": {**{name: measured(values) for name, values in losses.items()},
                  "miss_given_solvable": share(losses["miss"][solvable])},
         "set_size": mean(size), "set_size_answered": mean(size[size > 0]),
         "set_size_histogram": {str(k): share(size == k) for k in range(m + 1)},
@@ -64,11 +63,6 @@ def measure(rows: Scores, artifact: Artifact) -> dict:
         "top1_accuracy": share(rows.outcomes[np.arange(n), best]),
         "set_accuracy": share((members & rows.outcomes).any(axis=1)),
     }
-
-
-def sets_of(rows: Scores, artifact: Artifact) -> np.ndarray:
-    """Return the artifact's sets (n, M+1) bool, the null last."""
-    return select(artifact.rule.distance(rows.probabilities, rows.joint), artifact.calibration.cut)
 
 
 def _cost(members: np.ndarray, cost: np.ndarray | None) -> dict:
@@ -85,14 +79,12 @@ def alpha_curve(scores: Scores, artifact: Artifact, alphas: tuple[float, ...] = 
 
     For looking, not for choosing: an alpha picked from this curve has seen the test rows.
     """
-    calibration, test = scores.of_split("calibration"), scores.of_split("test")
-    s = artifact.rule.distance(calibration.probabilities, calibration.joint)
-    served = least_cut(s, calibration.outcomes, artifact.loss)
-    c, curve = artifact.calibration, {}
+    test, curve = scores.of_split("test"), {}
     for alpha in alphas:
         with suppress(Infeasible):
-            at_alpha = calibrate(served, alpha, c.method, c.delta)
-            curve[alpha] = measure(test, replace(artifact, calibration=at_alpha))
+            at_alpha = at_level(scores, artifact.rule, replace(artifact.risk, alpha=alpha), artifact.calibration)
+            rule = deployed(artifact.rule, at_alpha)
+            curve[alpha] = measure(test, replace(artifact, rule=rule, calibration=at_alpha))
     return curve
 
 

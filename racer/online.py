@@ -32,8 +32,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from racer.errors import ConfigError
-from racer.losses import LOSSES
 
+ESTIMATED = ("misrouting", "miss")  # losses that `loss_estimate` knows
 ALL_MODELS = float(np.finfo(np.float64).max)  # a cut that admits all models within the hard limits, whose s is not +inf
 
 
@@ -204,8 +204,8 @@ def loss_estimate(loss: str, member_right: bool, null_admitted: bool, other_righ
     set is right, None if these were not asked. They need be asked only if the loss is not clear from the members:
     none is right, and under `misrouting` the null is in the set.
     """
-    if loss not in LOSSES:
-        raise ConfigError(f"risk.loss is {loss!r}, expected one of {', '.join(LOSSES)}")
+    if loss not in ESTIMATED:
+        raise ConfigError(f"risk.loss is {loss!r}, expected one of {', '.join(ESTIMATED)}")
     if member_right:
         return 0.0
     if loss == "misrouting" and not null_admitted:

@@ -8,8 +8,9 @@ from accelerate import PartialState
 
 from racer import data, foreign, show, stages
 from racer.config import Config, SetsConfig
-from racer.conformal import check_feasible
 from racer.errors import ConfigError
+from racer.methods import check_feasible
+from racer.risk import Risk
 from racer.router import store
 from racer.router.kinds import HEADS, head_of
 from racer.scores import Scores
@@ -36,7 +37,7 @@ def run(config: Config) -> Evaluation | None:
         show.table(table, config.data.right_at)
         run_dir.mkdir(parents=True, exist_ok=True)
         stages.clear(run_dir)
-    check_feasible(len(table.rows("calibration")), config.risk.alpha, config.risk.method, config.risk.delta)
+    check_feasible(len(table.rows("calibration")), Risk.of(asdict(config.risk)))
     with Tracker(run_dir, config.tracking, asdict(config), active=main) as tracker:
         if not from_file:
             scores = store.obtain(config, table, run_dir, tracker.log)

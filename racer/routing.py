@@ -8,6 +8,8 @@ from racer.decision import Decision
 from racer.errors import ConfigError, TableError
 from racer.formats.files import read_text
 
+KNOWN = ("task", "group", "weight")  # fields that a calibration may ask for
+
 
 def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     """Return the texts to route and, for each, the record that its decision is added to."""
@@ -16,7 +18,8 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     if (config.query is None) == (config.input is None):
         raise ConfigError('give either query="TEXT" or input=FILE')
     if config.query is not None:
-        return [config.query], [{"query": config.query}]
+        given = {name: value for name in KNOWN if (value := getattr(config, name)) is not None}
+        return [config.query], [{"query": config.query, **given}]
     path = Path(config.input)
     if not path.is_file():
         raise ConfigError(f"input={path} is no file: give a .jsonl file with a `query` field, or a text file with one "
@@ -29,12 +32,18 @@ def queries(config: RouteConfig) -> tuple[list[str], list[dict]]:
     return [r["query"] for r in records], records
 
 
+def known(records: list[dict]) -> dict[str, list]:
+    """Return what the records say beside the query that a cut may depend on, by name; None where one does not say."""
+    return {name: [r.get(name) for r in records] for name in KNOWN if any(name in r for r in records)}
+
+
 def write(path: str, records: list[dict], decisions: list[Decision]) -> Path:
-    """Write each record with `members`, `abstain`, `probabilities` (M+1, the null last) and `expected_cost` added."""
+    """Write each record with `members`, `abstain`, `probabilities` (M+1, the null last), `expected_cost` and
+    `certified` added."""
     with open(path, "w", encoding="utf-8") as file:
         for record, d in zip(records, decisions, strict=True):
             added = {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
-                     "expected_cost": d.expected_cost}
+                     "expected_cost": d.expected_cost, "certified": d.certified}
             file.write(json.dumps(record | added, ensure_ascii=False) + "\n")
     return Path(path)
 

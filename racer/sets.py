@@ -108,6 +108,8 @@ def capped(s: np.ndarray, max_size: int | None, prices: np.ndarray | None, max_c
     return capped_s
 
 
-def select(s: np.ndarray, cut: float) -> np.ndarray:
-    """Return the sets at this cut, (n, M+1) bool. The only comparison of scores with a cut in the code."""
-    return s <= cut
+def select(s: np.ndarray, cut: float | np.ndarray) -> np.ndarray:
+    """Return the sets at this cut, or each at its own cut (n,): (n, M+1) bool. The only comparison of scores with a cut
+    in the code."""
+    cut = np.asarray(cut)
+    return s <= (cut[:, None] if cut.ndim else cut)

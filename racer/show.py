@@ -40,6 +40,8 @@ def report(result: dict, figures: list[Path]) -> None:
     out.print(_promise(result), highlight=False)
     out.print(_policies(result))
     out.print(_quality(result))
+    for line in _beside(result):
+        out.print(line, highlight=False)
     if result["tasks"] or result["ood"]:
         out.print(_groups(result))
     for path in figures:
@@ -49,12 +51,43 @@ def report(result: dict, figures: list[Path]) -> None:
 def calibration(artifact: Artifact, path: Path) -> None:
     """Print the cut and the promise it keeps."""
     c, out = artifact.calibration, console()
-    confidence = "on average" if c.delta is None else f"with confidence {1 - c.delta:g}"
-    out.print(f"{artifact.rule.family} sets, null {artifact.rule.null}: {artifact.loss} risk <= {c.alpha:g} "
-              f"{confidence} ({c.method})", highlight=False)
-    out.print(f"cut {c.cut:.6g}: {c.unserved} of {c.n} calibration queries unserved, {c.allowed} allowed; "
-              f"bound {c.bound:.4f}", highlight=False)
+    for loss, alpha in artifact.risk.promises:
+        out.print(f"{artifact.rule.family} sets, null {artifact.rule.null}: {loss} risk <= {alpha:g} "
+                  f"{_confidence(c.method, c.delta)} ({c.method})", highlight=False)
+    for line in c.lines():
+        out.print(line, highlight=False, markup=False)
     out.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def plan(result: dict) -> None:
+    """Print what can be promised on a table."""
+    out = console()
+    out.print(f"[bold]{escape(result['table'])}[/bold]: {result['calibration']} calibration queries; outcomes below "
+              f"are those of {result['queries']} train and validation queries", highlight=False)
+    grid = Table("method", "loss", "calibration queries needed", "enough", "least alpha of those at hand",
+                 title=f"risk <= {result['alpha']:g}, delta {result['delta']:g}")
+    for row in result["methods"]:
+        grid.add_row(row["method"], row["loss"], str(row["needed"]), "yes" if row["feasible"] else "no",
+                     f"{row['least_alpha']:.4f}")
+    out.print(grid)
+    out.print(_planned_tasks(result))
+    grid = Table("policy", "right", "USD per 1000 queries", title="context, on validation (chosen on train)")
+    for name, policy in result["context"].items():
+        grid.add_row(escape(name), _with_interval(policy["accuracy"]), _thousand(policy["cost"]))
+    if result["context"]:
+        out.print(grid)
+
+
+def _planned_tasks(result: dict) -> Table:
+    grid = Table("task", "nobody right", f"least abstention for {result['answer_error']:g} wrong among answers",
+                 "miss where solvable, null free", "calibration", "own cut (group)", box=box.SIMPLE_HEAD)
+    grid.columns[0].overflow = "fold"
+    for name, row in {"all": result, **result["tasks"]}.items():
+        own = "" if name == "all" else "yes" if row["own_cut"] else f"no, needs {row['needed']}"
+        most = row["miss_given_solvable"]
+        grid.add_row(escape(name), _with_interval(row["unsolvable"]), _with_interval(row["least_abstention"]),
+                     "-" if most is None else f"at most {most:.3f}", str(row["calibration"]), own)
+    return grid
 
 
 def decisions(texts: list[str], found: list[Decision], artifact: Artifact, trained_on: str) -> None:
@@ -65,7 +98,8 @@ def decisions(texts: list[str], found: list[Decision], artifact: Artifact, train
         out.print(f"[bold]{_short(text)}[/bold]", highlight=False)
         names = ", ".join(decision.members) or "nobody (abstain)"
         cost = "" if decision.expected_cost is None else f", about {decision.expected_cost:.6f} USD"
-        out.print(f"  ask: {names}{cost}", highlight=False, markup=False)
+        uncertified = "" if decision.certified else " (uncertified: nothing is promised)"
+        out.print(f"  ask: {names}{cost}{uncertified}", highlight=False, markup=False)
         grid = Table("model", "probability of being right", "in the set", box=None, padding=(0, 2))
         for name, p in zip(artifact.models, decision.probabilities, strict=False):
             grid.add_row(escape(name), f"{p:.3f}", "yes" if name in decision.members else "")
@@ -74,15 +108,43 @@ def decisions(texts: list[str], found: list[Decision], artifact: Artifact, train
         out.print(grid)
 
 
+def _confidence(method: str, delta: float | None) -> str:
+    sense = {"online": "in the long run of any stream", "weighted": "on average over new traffic",
+             "group": "in each group with a cut of its own"}.get(method)
+    sure = "on average" if delta is None else f"with confidence {1 - delta:g}"
+    return sense if sense and delta is None and method != "group" else f"{sense} {sure}" if sense else sure
+
+
 def _promise(result: dict) -> str:
-    confidence = f" with confidence {1 - result['delta']:g}" if result["delta"] is not None else " on average"
     observed, expected = result["risk"][result["loss"]], result["expected"]
+    band = "" if expected is None else (
+        f"\n(a kept promise shows {expected['low']:.3f} to {expected['high']:.3f} in 95 % of splits, and more than "
+        f"{result['alpha']:g} in {_percent(expected['above_alpha'])} of them)")
+    sure = _confidence(result["method"], result["delta"])
     return (f"\n[bold]{escape(result['table'])}[/bold]: {result['family']} sets, null {result['null']}, "
             f"{result['method']} on {result['n']['calibration']} calibration queries\n"
-            f"promise: {result['loss']} risk <= {result['alpha']:g}{confidence}; observed on "
-            f"{result['n']['test']} test queries: {_with_interval(observed)}\n"
-            f"(a kept promise shows {expected['low']:.3f} to {expected['high']:.3f} in 95 % of splits, and more than "
-            f"{result['alpha']:g} in {_percent(expected['above_alpha'])} of them)")
+            f"promise: {result['loss']} risk <= {result['alpha']:g} {sure}; observed on "
+            f"{result['n']['test']} test queries: {_with_interval(observed)}{band}")
+
+
+def _beside(result: dict) -> list[str]:
+    """What the kind of calibration adds, a line each."""
+    lines = [f"promise: {p['loss']} <= {p['alpha']:g}; observed {_with_interval(p['observed'])}"
+             for p in result.get("promises", [])]
+    for name, g in result.get("groups", {}).items():
+        expected = "own cut" if g["own_cut"] else "pooled cut, no promise for this group"
+        if g["expected"]:
+            expected = "a kept promise shows {low:.3f} to {high:.3f} in 95 % of splits".format(**g["expected"])
+        lines.append(f"{escape(name)}: {result['loss']} {_with_interval(g['risk'])} on {g['queries']} queries "
+                     f"({expected})")
+    if stream := result.get("stream"):
+        lines.append(f"as a stream of {stream['queries']} queries with a moving cut: {result['loss']} "
+                     f"{stream['risk']:.3f}, at most {stream['bound']:.3f} whatever the stream")
+    if traffic := result.get("traffic"):
+        fresh = f"; on ood rows that no weight was fitted on {_with_interval(traffic['ood'])}" if traffic["ood"] else ""
+        lines.append(f"on new traffic: {result['loss']} {traffic['weighted_test_risk']:.3f} by weighted test rows "
+                     f"(effective calibration size {traffic['n_eff']:.0f}){fresh}")
+    return lines
 
 
 def _policies(result: dict) -> Table:
@@ -102,6 +164,7 @@ def _quality(result: dict) -> Table:
     grid = Table("quantity", "value [95 % interval]", title="the sets, on test")
     rows = {"misrouting": result["risk"]["misrouting"], "miss": result["risk"]["miss"],
             "miss, where some model is right": result["risk"]["miss_given_solvable"],
+            "abstained, where some model is right": result["risk"]["over_abstention"],
             "nobody is right": result["unsolvable"], "abstained (no model asked)": result["abstention"],
             "null admitted": result["null_admitted"], "top-scored model is right": result["top1_accuracy"],
             "models asked, where not abstained": result["set_size_answered"],

@@ -1,7 +1,7 @@
 """The later stages of a run, from `scores.npz` on: calibrate, evaluate. Seconds, without torch."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -11,12 +11,14 @@ from racer import scores as scores_file
 from racer.artifact import Artifact
 from racer.choice import set_rule
 from racer.config import RiskConfig, SetsConfig
-from racer.conformal import calibrate
 from racer.errors import ConfigError, TableError
 from racer.evaluate import report
 from racer.figures import draw_all
 from racer.files import write_json
-from racer.losses import least_cut
+from racer.fingerprints import of_router, of_scores
+from racer.methods import calibrate, deployed
+from racer.problem import reference_of
+from racer.risk import Risk
 from racer.rule import SetRule
 from racer.scores import Scores
 from racer.tracking import append, flatten
@@ -35,10 +37,10 @@ def calibrate_scores(scores: Scores, rule: SetRule, risk: RiskConfig) -> Artifac
 
     Raises `Infeasible` if the split is too small for the risk level.
     """
-    rows = scores.of_split("calibration")
-    served = least_cut(rule.distance(rows.probabilities, rows.joint), rows.outcomes, risk.loss)
-    calibration = calibrate(served, risk.alpha, risk.method, risk.delta)
-    return Artifact(rule, risk.loss, calibration, scores.models, scores.fingerprint)
+    promise = Risk.of(asdict(risk))
+    calibration = calibrate(scores, rule, promise)
+    return Artifact(deployed(rule, calibration), promise, calibration, scores.models, of_scores(scores),
+                    reference_of(scores))
 
 
 def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path | None = None) -> Artifact:
@@ -55,6 +57,7 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
     clear(run)
     scores.save(run / "scores.npz")
     artifact = calibrate_scores(scores, rule, risk)
+    artifact = replace(artifact, fingerprint=artifact.fingerprint | of_router(run / "router"))
     artifact.save(run / "calibration.json")
     return artifact
 
@@ -62,7 +65,7 @@ def calibrate_run(run: Path, sets: SetsConfig, risk: RiskConfig, foreign: Path |
 def evaluate_run(run: Path) -> Evaluation:
     """Judge the sets of a calibrated run on its test split; write `report.json` and `figures/`."""
     scores, artifact = scores_file.load(run / "scores.npz"), artifact_file.load(run / "calibration.json")
-    artifact.check(scores.fingerprint.get("router"), scores.models)
+    artifact.check(of_scores(scores), scores.models)
     if scores.null != artifact.rule.null:
         raise ConfigError(f"{run / 'scores.npz'} has the null {scores.null}, calibration.json is for "
                           f"{artifact.rule.null}: run `python scripts/calibrate.py run={run}` again")

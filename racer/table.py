@@ -95,6 +95,10 @@ class OutcomeTable:
         """Return training targets (n, M) in [0, 1]: the score itself for `fraction` tasks, else the outcome."""
         return np.where(self._kind() == "fraction", self.scores, self.outcomes(right_at))
 
+    def graded(self, right_at: float = 0.5) -> np.ndarray | None:
+        """Return the outcomes between 0 and 1 (n, M), as far as tasks have such (`fraction`); None if none has."""
+        return self.soft_targets(right_at) if "fraction" in self.kinds.values() else None
+
     def _kind(self) -> np.ndarray:  # (n, 1)
         return np.array([self.kinds.get(t, "binary") for t in self.task], dtype=object)[:, None]
 

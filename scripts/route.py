@@ -16,8 +16,8 @@ def main(cfg: DictConfig) -> None:
         cli.hush()
         settings = config.plain(cfg)
         texts, records = routing.queries(settings)
-        router = Router.load(settings.run)
-        decisions = router.route(texts, progress=len(texts) > 100)
+        router = Router.load(settings.run, settings.allow_uncertified)
+        decisions = router.route(texts, progress=len(texts) > 100, known=routing.known(records))
         if settings.output is None:
             show.decisions(texts, decisions, router.artifact, router.settings.trained_on)
         else:

@@ -22,7 +22,7 @@ from racer.conformal import (
     observed_band,
 )
 from racer.errors import ConfigError, Infeasible
-from racer.losses import LOSSES, least_cut, loss
+from racer.losses import least_cut, loss
 from racer.sets import distance, null_probability, select
 
 DELTA = {"crc": None, "pac": 0.1}
@@ -306,7 +306,7 @@ def test_with_heavy_ties_the_promise_still_holds(alpha, n, method, levels):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["misrouting", "miss"])
 @pytest.mark.parametrize("family, null, alpha", [("probability", "learned", 0.1), ("gap", "one_minus_max", 0.3),
                                                  ("probability", "product", 0.1), ("gap", "free", 0.05)])
 def test_the_promise_of_whole_sets_on_a_finite_world(method, name, family, null, alpha):

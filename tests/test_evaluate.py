@@ -17,12 +17,14 @@ from racer.evaluate import ALPHAS, alpha_curve, measure, reliability, report, se
 from racer.figures import draw_all
 from racer.intervals import mean, share
 from racer.losses import least_cut
+from racer.risk import Risk
 from racer.rule import SetRule
 from racer.scores import Scores
 from racer.sets import distance
 
 MODELS = ("a", "b", "c", "d")
 M = len(MODELS)
+REFERENCE = 2
 
 
 def make(seed: int = 0, priced: bool = True, n: int = 60, splits=("train", "calibration", "test", "ood"),
@@ -35,7 +37,8 @@ def make(seed: int = 0, priced: bool = True, n: int = 60, splits=("train", "cali
     task = np.where(split == "ood", "far", rng.choice(["x", "y"], n)).astype(object)
     task[(split == "test").argmax()] = "unseen"  # a task without a train row
     return Scores(ids=np.array([f"q{i}" for i in range(n)]), split=split, task=task, models=MODELS, probabilities=p,
-                  outcomes=rng.random((n, M)) < p[:, :-1], cost=rng.gamma(1.0, 0.01, (n, M)) if priced else None,
+                  outcomes=rng.random((n, M)) < p[:, :-1], graded=rng.random((n, M)),
+                  cost=rng.gamma(1.0, 0.01, (n, M)) if priced else None,
                   table="world", fingerprint={"router": "r", "table": "t"})
 
 
@@ -44,7 +47,8 @@ def calibrated(scores: Scores, family: str = "probability", loss: str = "misrout
     rows = scores.of_split("calibration")
     served = least_cut(distance(rows.probabilities, family, scores.null), rows.outcomes, loss)
     calibration = calibrate(served, alpha, method, 0.1)
-    return Artifact(SetRule(family, scores.null), loss, calibration, scores.models, scores.fingerprint)
+    risk = Risk(loss, method, alpha)
+    return Artifact(SetRule(family, scores.null), risk, calibration, scores.models, scores.fingerprint, REFERENCE)
 
 
 def with_cut(artifact: Artifact, cut: float) -> Artifact:
@@ -84,6 +88,7 @@ def same(ours, slow, name: str = "") -> None:
 def slow_measure(rows: Scores, artifact: Artifact) -> dict:
     """One query after the other, sets as Python sets."""
     sizes, null, misrouted, missed, missed_solvable, unsolvable, top, found, usd, part = ([] for _ in range(10))
+    silent, regret, harm = [], [], []
     for i in range(len(rows.ids)):
         p, right = rows.probabilities[i].tolist(), rows.outcomes[i].tolist()
         lead = 1 if artifact.rule.family == "probability" else max(p)
@@ -96,6 +101,10 @@ def slow_measure(rows: Scores, artifact: Artifact) -> dict:
         served = any(right[k] for k in real)
         misrouted.append(not served and not (M in chosen and not any(right)))
         missed.append(any(right) and not served)
+        silent.append(any(right) and not real)
+        grades = rows.graded[i].tolist()
+        regret.append(max(grades) - max([0.0, *(grades[k] for k in real)]))
+        harm.append(right[REFERENCE] and not served)
         if any(right):
             missed_solvable.append(not served)
         top.append(right[max(range(M), key=lambda k: (p[k], -k))])
@@ -107,6 +116,7 @@ def slow_measure(rows: Scores, artifact: Artifact) -> dict:
     return {
         "queries": len(sizes),
         "risk": {"misrouting": slow_share(misrouted), "miss": slow_share(missed),
+                 "over_abstention": slow_share(silent), "regret": slow_mean(regret), "harm": slow_share(harm),
                  "miss_given_solvable": slow_share(missed_solvable)},
         "set_size": slow_mean(sizes), "set_size_answered": slow_mean([k for k in sizes if k]),
         "set_size_histogram": {str(k): slow_share([size == k for size in sizes]) for k in range(M + 1)},

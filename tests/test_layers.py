@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-CORE = ["sets", "losses", "bounds", "betting", "testing", "conformal", "group", "weighted", "online", "estimate",
-        "coupling", "rule", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision", "table",
-        "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors"]
+CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", "bounded", "band", "group", "weighted",
+        "online", "ltt", "risk", "calibrations", "estimate", "coupling", "rule", "problem", "traffic", "methods",
+        "plan", "fingerprints", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision",
+        "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 

@@ -43,7 +43,8 @@ def test_the_run_folder_holds_what_the_contract_says(small_run):
         "figures/risk_and_size.png", "figures/set_size_histogram.png", "figures/reliability.png",
         "figures/accuracy_cost.png"}
     report = read(small_run / "report.json")
-    assert set(report) >= CONTRACT and set(report["risk"]) == {"misrouting", "miss", "miss_given_solvable"}
+    assert set(report) >= CONTRACT and set(report["risk"]) == {
+        "misrouting", "miss", "miss_given_solvable", "over_abstention", "harm"}
     assert set(report["baselines"]) == {"best_single", "best_per_task", "random", "top2", "all", "oracle"}
     assert "simulated" in report["table"]
 

@@ -8,6 +8,8 @@ import pytest
 
 import racer
 from racer import scores as scores_file
+from racer import stages
+from racer.config import RiskConfig, SetsConfig
 from racer.errors import ConfigError
 from racer.sets import select
 
@@ -85,6 +87,47 @@ def test_a_calibration_of_another_router_or_pool_is_refused(run, key, value, say
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ConfigError, match=says):
         racer.Router.load(run)
+
+
+def test_an_uncertified_router_routes_only_when_asked_and_says_so_in_every_decision(run):
+    certified = racer.Router.load(run, allow_uncertified=True)
+    assert certified.uncertified is None and all(d.certified for d in certified.route(TEXTS))
+    path = run / "calibration.json"
+    record = json.loads(path.read_text())
+    assert {"router", "weights", "tokenizer", "settings", "dtype", "table", "splits"} == set(record["fingerprint"])
+    path.write_text(json.dumps(record | {"fingerprint": record["fingerprint"] | {"tokenizer": "another"}}))
+    with pytest.raises(ConfigError, match="made for other tokenizer than these"):
+        racer.Router.load(run)
+    router = racer.Router.load(run, allow_uncertified=True)
+    decisions = router.route(TEXTS)
+    assert "tokenizer" in router.uncertified and not any(d.certified for d in decisions)
+    assert [d.members for d in decisions] == [d.members for d in certified.route(TEXTS)]
+    path.write_text(json.dumps(record | {"models": record["models"][::-1]}))
+    with pytest.raises(ConfigError, match="was made for the models"):
+        racer.Router.load(run, allow_uncertified=True)
+
+
+def test_changed_weights_can_be_routed_uncertified(run):
+    path = run / "router" / "head.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # the file may be shared with the cache
+    path.write_bytes(content)
+    router = racer.Router.load(run, allow_uncertified=True)
+    assert "head.safetensors" in router.uncertified and not router.route(TEXTS)[0].certified
+
+
+def test_a_query_is_routed_by_the_cut_of_its_group(run):
+    stages.calibrate_run(run, SetsConfig(), RiskConfig("miss", "group", 0.2))
+    router = racer.Router.load(run)
+    groups = router.artifact.calibration
+    own = max(groups.own, key=lambda name: abs(groups.own[name].cut - groups.pooled.cut))
+    for said, cut in ((own, groups.own[own].cut), ("unheard of", groups.pooled.cut), (None, groups.pooled.cut)):
+        [decision] = router.route(TEXTS[:1], known={"task": [said]})
+        s = router.artifact.rule.distance(decision.probabilities[None], router.estimate(TEXTS[:1]).joint)
+        assert len(decision.members) == select(s[:, :-1], cut).sum() or np.abs(s - cut).min() <= 1e-5
+    with pytest.raises(ConfigError, match="say the task of every query"):
+        router.route(TEXTS)
 
 
 def test_without_calibration_it_gives_probabilities_but_no_sets(run):

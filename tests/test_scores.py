@@ -19,6 +19,7 @@ def make(**changed) -> Scores:
         ids=np.array(["q1", "q2", "où", "北京", "a,b", "line\nbreak"]), split=np.array(SPLITS_OF),
         task=np.array(["x", "x", "y", "x", "y", "z"]), models=MODELS, probabilities=rng.random((N, M + 1)),
         outcomes=rng.random((N, M)) < 0.5, null="one_minus_max", learned_null=rng.random(N), cost=rng.random((N, M)),
+        graded=rng.random((N, M)),
         table="kitchen", fingerprint={"router": "ab12", "table": "cd34", "seeds": [1, 2]})
     return Scores(**fields | changed)
 
@@ -33,7 +34,7 @@ def foreign(tmp_path, **changed):
 
 
 def same(a: Scores, b: Scores) -> None:
-    for name in ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "cost"):
+    for name in ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "cost", "graded"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
     assert (a.models, a.null, a.table, a.fingerprint) == (b.models, b.null, b.table, b.fingerprint)
 
@@ -82,7 +83,7 @@ def test_take_keeps_every_column_in_step():
     rows = np.array([4, 0, 2])
     taken = scores.take(rows)
     assert taken.ids.tolist() == [scores.ids[i] for i in rows]
-    for name in ("split", "task", "probabilities", "outcomes", "learned_null", "cost"):
+    for name in ("split", "task", "probabilities", "outcomes", "learned_null", "cost", "graded"):
         np.testing.assert_array_equal(getattr(taken, name), [getattr(scores, name)[i] for i in rows], err_msg=name)
     assert (taken.models, taken.fingerprint, taken.null) == (scores.models, scores.fingerprint, scores.null)
     same(scores.take(np.isin(np.arange(N), [1, 3])), scores.take(np.array([1, 3])))

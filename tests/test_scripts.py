@@ -59,7 +59,7 @@ def test_a_sweep_trains_each_router_once_and_every_run_is_whole(small_config, tm
 
 def test_later_stages_redo_their_part_without_torch(run, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not for later stages')")
-    blocked = {"PYTHONPATH": str(tmp_path)}
+    blocked = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     old = read(run / "calibration.json")
     script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=joint", cwd=tmp_path, **blocked)
     new = read(run / "calibration.json")
@@ -84,7 +84,7 @@ def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
              probabilities=scores.probabilities, outcomes=scores.outcomes, fingerprint="someone's router")
     script("calibrate", "scores=theirs.npz", "run_dir=out", "sets.null=learned", "sets.family=probability",
            cwd=tmp_path)
-    assert read(tmp_path / "out" / "calibration.json")["fingerprint"] == {"router": "someone's router"}
+    assert read(tmp_path / "out" / "calibration.json")["fingerprint"]["router"] == "someone's router"
     stored = scores_file.load(tmp_path / "out" / "scores.npz")
     np.testing.assert_array_equal(stored.probabilities, scores.probabilities)
     script("evaluate", "run=out", cwd=tmp_path)
@@ -92,7 +92,34 @@ def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
     assert report["cost"] == {"usd": None, "share_of_all": None} and report["table"] == "theirs.npz"
 
 
+def test_several_risks_groups_and_a_stream_from_the_shell(run, tmp_path):
+    printed = script("calibrate", f"run={run}", "risk.method=ltt", "risk.testing=pareto", "risk.alpha=0.6",
+                     "risk.also=[{loss: cost, alpha: 0.9}]", "risk.sizes=[2,7]", cwd=tmp_path)
+    record = read(run / "calibration.json")
+    assert [(r["loss"], r["alpha"]) for r in record["risks"]] == [("misrouting", 0.6), ("cost", 0.9)]
+    assert "cheapest of" in printed and record["max_size"] == record["size"] in (2, 7)
+    script("calibrate", f"run={run}", "risk.also=[]", "risk.method=group", "risk.alpha=0.3", cwd=tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"query": "2+2?", "task": "logic"}\n{"query": "2+2?"}\n')
+    script("route", f"run={run}", "input=in.jsonl", "output=out.jsonl", cwd=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["certified"] for line in lines] == [True, True]
+    assert "logic" in script("evaluate", f"run={run}", cwd=tmp_path)
+    said = script("route", f"run={run}", "query=2+2?", cwd=tmp_path, fails=True)
+    assert "say the task of every query" in said
+    assert "ask:" in script("route", f"run={run}", "query=2+2?", "task=logic", cwd=tmp_path)
+
+
+def test_a_plan_is_made_from_a_table_alone(tmp_path):
+    printed = script("plan", "data.n=600", "risk.alpha=0.05", "answer_error=0.2", "out=plan.json", cwd=tmp_path)
+    plan = read(tmp_path / "plan.json")
+    assert (plan["alpha"], plan["answer_error"], plan["n"]["calibration"]) == (0.05, 0.2, plan["calibration"])
+    assert "best single" in printed and "simulated" in printed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.json"]
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
+    (("plan", "data.path=nowhere.csv"), "no such file or folder"),
+    (("train", "risk.method=crc", "risk.also=[{loss: cost, alpha: 0.5}]"), "risk.also is for risk.method=ltt"),
     (("train", "sets.nul=free"), "sets.nul"),
     (("train", "risk.alpha=high"), "high"),
     (("train", "risk.alpha=0.001", "encoder=tiny", "run_dir=x"), "needs n >= 2302 calibration queries"),

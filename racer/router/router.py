@@ -17,6 +17,7 @@ from racer.config import EncoderConfig
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.fingerprints import of_router
 from racer.router.encoder import Encoder
 from racer.router.heads import Head
 from racer.router.kinds import HEADS
@@ -58,20 +59,22 @@ class Router:
         self.settings, self.encoder, self.head = settings, encoder.eval(), head.eval()
         self.fingerprint: str | None = None  # known once saved or loaded
         self.artifact: Artifact | None = None
+        self.uncertified: str | None = None  # why the calibration is not for this router
 
     @property
     def models(self) -> tuple[str, ...]:
         return self.settings.models
 
     @classmethod
-    def load(cls, run: str | Path) -> "Router":
+    def load(cls, run: str | Path, allow_uncertified: bool = False) -> "Router":
         """Return the router of a run folder, with its calibration if there is one.
 
         Raises `ConfigError` if a file of the router is not the one that was saved, or if the calibration
-        was made for another router.
+        was made for another router. With `allow_uncertified` it routes anyway, saying so in every decision;
+        a calibration for another pool, or another order of it, is refused all the same.
         """
         run, folder = Path(run), Path(run) / "router"
-        fingerprint = verified(folder)
+        fingerprint, uncertified = _fingerprint(folder, allow_uncertified)
         record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         settings = Settings(**record | {"models": tuple(record["models"])})
         encoder, head = settings.build(folder / ENCODER)
@@ -80,7 +83,12 @@ class Router:
         router.fingerprint = fingerprint
         if (run / "calibration.json").is_file():
             router.artifact = artifact.load(run / "calibration.json")
-            router.artifact.check(fingerprint, router.models)
+            router.artifact.check_pool(router.models)
+            dtype = str(next(router.encoder.parameters()).dtype).removeprefix("torch.")
+            found = of_router(folder) | {"router": fingerprint, "dtype": dtype}
+            router.uncertified = uncertified or router.artifact.difference(found)
+            if router.uncertified and not allow_uncertified:
+                raise ConfigError(router.uncertified)
         return router
 
     def save(self, folder: Path) -> str:
@@ -125,8 +133,12 @@ class Router:
         """
         return self.estimate(texts, progress).probabilities(null)
 
-    def route(self, texts: Sequence[str], progress: bool = False) -> list[Decision]:
+    def route(self, texts: Sequence[str], progress: bool = False,
+              known: dict[str, Sequence] | None = None) -> list[Decision]:
         """Return the decision for each text: the calibrated set, or abstention.
+
+        `known` holds what the calibration may ask for beside the text, one entry a text: `task` or `group` (None where
+        unknown), `weight`.
 
         The same text alone or in a batch gets probabilities within 1e-5, and the same set unless a score
         lies within 1e-5 of the cut; `knn` and `clusters` jump where two neighbours or centres are that near to
@@ -140,7 +152,8 @@ class Router:
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
         estimate = self.artifact.rule.estimate(self.estimate(texts, progress))
-        return decide(estimate.probabilities(self.artifact.rule.null), estimate.joint, self.artifact)
+        return decide(estimate.probabilities(self.artifact.rule.null), estimate.joint, self.artifact, known,
+                      certified=self.uncertified is None)
 
 
 def _share(folder: Path) -> None:
@@ -150,6 +163,16 @@ def _share(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o666 & ~umask)
+
+
+def _fingerprint(folder: Path, allow_changed: bool) -> tuple[str, str | None]:
+    """Return the router's fingerprint and None; of a changed one, if allowed, that of the files and what changed."""
+    try:
+        return verified(folder), None
+    except ConfigError as error:
+        if not allow_changed or not (folder / FINGERPRINTS).is_file():
+            raise
+        return hashing.of_json(hashing.of_folder(folder, skip=(FINGERPRINTS,))), str(error)
 
 
 def verified(folder: Path) -> str:
