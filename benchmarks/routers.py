@@ -105,7 +105,7 @@ def distances(scores: Scores, sets: SetsConfig) -> list[tuple[tuple[float, ...],
     """Return s (n, M+1) of the sets, with the alphas that it is for: one for all, unless alpha had a say in it."""
     parts = [ALPHAS] if sets.choose == "no" else [(alpha,) for alpha in ALPHAS]
     ready = [(alphas, *set_rule(scores, sets, RiskConfig(alpha=alphas[0]))) for alphas in parts]
-    return [(alphas, rule.distance(rows.probabilities, rows.joint)) for alphas, rows, rule in ready]
+    return [(alphas, rule.of_scores(rows)) for alphas, rows, rule in ready]
 
 
 def judged(scores: Scores, parts: list[tuple[tuple[float, ...], np.ndarray]], ground: Ground) -> dict[str, np.ndarray]:

@@ -37,7 +37,8 @@ def set_rule(scores: Scores, sets: SetsConfig, risk: RiskConfig) -> tuple[Scores
         scores = scores.coupled(coupling)
     scores = scores.with_null(sets.null)
     rule = SetRule(sets.family, sets.null, scores.prices(), sets.cost_power, sets.null_cost, sets.max_size,
-                   sets.max_cost, coupling, independent=joint == "none")
+                   sets.max_cost, coupling, independent=joint == "none",
+                   query_costs=_query_costs(scores, sets))
     return scores, rule if sets.choose == "no" else _chosen(scores, rule, sets.choose, risk)
 
 
@@ -52,6 +53,13 @@ def _source(scores: Scores, sets: SetsConfig) -> str:
     if sets.joint == "fitted" and scores.joint is not None:
         raise ConfigError("sets.joint=fitted, but this router has a joint of its own: set sets.joint=own or none")
     return sets.joint
+
+
+def _query_costs(scores: Scores, sets: SetsConfig) -> bool:
+    if sets.costs == "query" and scores.expected_cost is None:
+        raise ConfigError("sets.costs=query, but this router has learned no costs: train it on a table whose train "
+                          "rows all have costs, or set sets.costs=mean")
+    return sets.costs != "mean" and scores.expected_cost is not None and scores.prices() is not None
 
 
 def _fitted(scores: Scores) -> Coupling:
@@ -82,7 +90,7 @@ def _candidates(rule: SetRule) -> list[SetRule]:
 
 def _mean(rule: SetRule, rows: Scores, allowed: int, each: np.ndarray, loss: str, reference: int | None) -> float:
     """Return the mean of `each` (n, M) summed over the sets that leave just `allowed` rows unserved."""
-    s = rule.distance(rows.probabilities, rows.joint)
+    s = rule.of_scores(rows)
     cut = np.sort(least_cut(s, truth_of(rows, reference), loss))[len(s) - allowed - 1]
     if cut == np.inf:  # out of reach within the hard limits
         return np.inf

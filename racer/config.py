@@ -132,14 +132,16 @@ class SetsConfig:
     cost_power: float = 0.5  # coverage: how much prices count; 0: not at all, 1: in proportion
     null_cost: float = 1.0  # coverage: price of the null, in units of the pool's mean price; 0: in every set
     max_size: int | None = None  # no set holds more models, at any cut
-    max_cost: float | None = None  # USD per query by mean prices on train; no set costs more, at any cut
+    max_cost: float | None = None  # USD per query by `costs`; no set is expected to cost more, at any cut
     joint: str = "auto"  # own | fitted (on validation rows) | none (independent) | auto: the first of these that can be
     choose: str = "no"  # size | cost: take family, cost_power and null_cost that make it least on the validation rows
+    costs: str = "auto"  # query (what a call is expected to cost, read from the text) | mean | auto: query if learned
 
     def __post_init__(self):
         _one_of("sets.family", self.family, FAMILIES)
         _one_of("sets.null", self.null, NULLS)
         _one_of("sets.joint", self.joint, JOINTS)
+        _one_of("sets.costs", self.costs, ("auto", "query", "mean"))
         _one_of("sets.choose", self.choose, ("no", "size", "cost"))
         for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
             if getattr(self, name) is not None:

@@ -31,7 +31,7 @@ class Coupling:
         """Return the joint and its marginals, in place of the router's own `models` (n, M); its null is kept."""
         a = np.array(self.shift) + np.array(self.scale) * _logit(own.models)
         joint = Joint(a, np.broadcast_to(self.loading, a.shape), *quadrature(NODES))
-        return Estimate(joint.marginals(), own.learned_null, joint)
+        return Estimate(joint.marginals(), own.learned_null, joint, own.cost)
 
 
 def couple(p: np.ndarray, outcomes: np.ndarray) -> Coupling:

@@ -61,6 +61,7 @@ class Estimate:
     models: np.ndarray
     learned_null: np.ndarray | None = None  # (n,)
     joint: Joint | None = None
+    cost: np.ndarray | None = None  # (n, M) USD that each call is expected to cost
 
     @classmethod
     def of_columns(cls, p: np.ndarray) -> "Estimate":

@@ -16,7 +16,7 @@ from racer.traffic import fitting_half
 
 def sets_of(rows: Scores, artifact: Artifact) -> np.ndarray:
     """Return the artifact's sets (n, M+1) bool, the null last."""
-    return select(artifact.rule.distance(rows.probabilities, rows.joint), artifact.calibration.cut_of(context_of(rows)))
+    return select(artifact.rule.of_scores(rows), artifact.calibration.cut_of(context_of(rows)))
 
 
 def losses_of(chosen: np.ndarray, rows: Scores, artifact: Artifact) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def _traffic(scores: Scores, artifact: Artifact) -> dict:
 def _stream(scores: Scores, artifact: Artifact) -> dict:
     """The test split as a stream, in the order of the file: its mean loss with moving cuts, beside the bound."""
     test, level = scores.of_split("test"), artifact.calibration.level
-    s = artifact.rule.distance(test.probabilities, test.joint)
+    s = artifact.rule.of_scores(test)
     trace = level.run(least_cut(s, truth_of(test, artifact.reference), artifact.loss))
     n = len(test.ids)
     return {"stream": {"queries": n, "risk": float(trace.losses.mean()),

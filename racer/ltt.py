@@ -101,7 +101,7 @@ class _Grid:
     @classmethod
     def of(cls, rows: Scores, rules: list[SetRule], risk: Risk, cuts: np.ndarray, reference: int | None) -> "_Grid":
         truth = truth_of(rows, reference)
-        distances = [rule.distance(rows.probabilities, rows.joint) for rule in rules]
+        distances = [rule.of_scores(rows) for rule in rules]
         return cls(cuts, [[steps(s, truth, loss) for loss, _ in risk.promises] for s in distances], truth)
 
     def p_values(self, risk: Risk) -> np.ndarray:
@@ -125,7 +125,7 @@ def _spend(rows: Scores, rules: list[SetRule], cuts: np.ndarray) -> np.ndarray:
     price = np.ones(rows.outcomes.shape) if rows.cost is None else rows.cost  # (n, M)
     spend = []
     for rule in rules:
-        s = rule.distance(rows.probabilities, rows.joint)[:, :-1]
+        s = rule.of_scores(rows)[:, :-1]
         order = np.argsort(s, axis=1)
         events = np.take_along_axis(s, order, axis=1)
         bill = np.cumsum(np.take_along_axis(price, order, axis=1), axis=1)

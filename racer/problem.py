@@ -52,7 +52,7 @@ class Problem:
     @cached_property
     def s(self) -> np.ndarray:
         """The calibration rows' `s` (n, M+1)."""
-        return self.rule.distance(self.rows.probabilities, self.rows.joint)
+        return self.rule.of_scores(self.rows)
 
     @cached_property
     def truth(self) -> Truth:
@@ -81,4 +81,4 @@ class Problem:
     @cached_property
     def grid(self) -> np.ndarray:
         """Cuts fixed before calibration (L,)."""
-        return bounded.grid(self.rule.distance(self.design.probabilities, self.design.joint), self.risk.cuts)
+        return bounded.grid(self.rule.of_scores(self.design), self.risk.cuts)

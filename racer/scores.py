@@ -30,7 +30,8 @@ class Scores:
     `learned_null` (n,) keeps the router's own null, where it has one, so that another choice can
     be undone; `joint` is its joint, where it has one. `own` (n, M) keeps the router's own probabilities where
     the joint, and with it the models' columns, was fitted to them after the fact (`racer.coupling`). `outcomes` (n, M)
-    are binarised. `cost` (n, M) in USD, only if every cell is known. `graded` (n, M) in [0, 1] are outcomes before they
+    are binarised. `cost` (n, M) in USD, only if every cell is known; `expected_cost` (n, M) in USD is what the router
+    says that each call will cost, where it learned that. `graded` (n, M) in [0, 1] are outcomes before they
     were binarised, where some task has such. `group` (n,) is any column known before a model is asked, `weight` (n,)
     >= 0 the density of new traffic over that of the calibration queries. `fingerprint` names the router and the table
     the file came from.
@@ -47,6 +48,7 @@ class Scores:
     joint: Joint | None = None
     own: np.ndarray | None = None  # (n, M) float64
     cost: np.ndarray | None = None  # (n, M) float64
+    expected_cost: np.ndarray | None = None  # (n, M) float64
     graded: np.ndarray | None = None  # (n, M) float64
     group: np.ndarray | None = None  # (n,) str
     weight: np.ndarray | None = None  # (n,) float64
@@ -59,12 +61,13 @@ class Scores:
         return cls(ids=table.ids, split=table.split, task=table.task, models=table.models, null="free",
                    probabilities=estimate.probabilities("free"), learned_null=estimate.learned_null,
                    joint=estimate.joint, outcomes=table.outcomes(right_at), cost=table.complete_cost(),
-                   graded=table.graded(right_at), table=table.title, fingerprint=fingerprint)
+                   expected_cost=estimate.cost, graded=table.graded(right_at), table=table.title,
+                   fingerprint=fingerprint)
 
     def take(self, rows: np.ndarray) -> "Scores":
         """Return these rows (numbers or a mask), in their order."""
-        columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "own", "cost", "graded",
-                   "group", "weight")
+        columns = ("ids", "split", "task", "probabilities", "outcomes", "learned_null", "own", "cost",
+                   "expected_cost", "graded", "group", "weight")
         joint = None if self.joint is None else self.joint.take(rows)
         return replace(self, joint=joint, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
 
@@ -102,7 +105,8 @@ class Scores:
                       null=np.array(self.null), table=np.array(self.table),
                       fingerprint=np.array(json.dumps(self.fingerprint)))
         optional = dict(learned_null=self.learned_null, own=self.own, cost=self.cost, graded=self.graded,
-                        weight=self.weight, group=None if self.group is None else self.group.astype(str))
+                        expected_cost=self.expected_cost, weight=self.weight,
+                        group=None if self.group is None else self.group.astype(str))
         if self.joint is not None:
             optional |= {name: getattr(self.joint, name) for name in JOINT}
         arrays |= {name: array for name, array in optional.items() if array is not None}
@@ -134,7 +138,8 @@ def load(path: str | os.PathLike) -> Scores:
         outcomes=np.asarray(arrays["outcomes"]), null=str(arrays.get("null", "learned")),
         learned_null=probabilities[..., -1] if foreign else numbers_of(arrays, "learned_null", path),
         own=numbers_of(arrays, "own", path), cost=numbers_of(arrays, "cost", path),
-        graded=numbers_of(arrays, "graded", path), weight=numbers_of(arrays, "weight", path),
+        expected_cost=numbers_of(arrays, "expected_cost", path), graded=numbers_of(arrays, "graded", path),
+        weight=numbers_of(arrays, "weight", path),
         group=arrays.get("group"), table=str(arrays.get("table", Path(path).name)),
         fingerprint=_origin(arrays.get("fingerprint")))
     _check(scores, path)
@@ -209,14 +214,14 @@ def _check(scores: Scores, path) -> None:
     if m < 2:
         raise TableError(f"{path}: models has {m} name, expected at least two: with one there is nothing to route")
     shapes = dict(ids=(n,), split=(n,), task=(n,), probabilities=(n, m + 1), outcomes=(n, m), learned_null=(n,),
-                  own=(n, m), cost=(n, m), graded=(n, m), group=(n,), weight=(n,))
+                  own=(n, m), cost=(n, m), expected_cost=(n, m), graded=(n, m), group=(n,), weight=(n,))
     for name, shape in shapes.items():
         array = getattr(scores, name)
         if array is not None and array.shape != shape:
             raise TableError(f"{path}: {name} has shape {array.shape}, expected {shape} for {n} queries and {m} models"
                              + (" (M + 1 columns, the null last)" if name == "probabilities" else ""))
     for name, most in (("probabilities", 1), ("learned_null", 1), ("own", 1), ("graded", 1), ("cost", np.inf),
-                       ("weight", np.inf)):
+                       ("expected_cost", np.inf), ("weight", np.inf)):
         check_range(getattr(scores, name), most, name, scores.ids, path)
     if not np.isin(scores.outcomes, (0, 1)).all():
         raise TableError(f"{path}: outcomes hold values other than 0 and 1: binarise them first (1 where right)")

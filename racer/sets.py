@@ -65,11 +65,12 @@ def coverage(blocks: Iterable[tuple[slice, np.ndarray]], weights: np.ndarray, co
 
     The gain of a model is the chance that it is right and none chosen before it is; models are chosen greedily
     by gain / cost. `blocks` yields (rows, right): P(right | z) (k, M, Q) of a slice of the queries, `weights` (Q,)
-    those of z, `cost` (M,) >= 0. The null's s is -p_null / null_cost, and -inf if `null_cost` is 0. Ours.
+    those of z, `cost` (M,) or (n, M) >= 0. The null's s is -p_null / null_cost, and -inf if `null_cost` is 0. Ours.
     """
-    s = np.empty((len(p_null), len(cost) + 1))
+    cost = np.broadcast_to(cost, (len(p_null), cost.shape[-1]))
+    s = np.empty((len(p_null), cost.shape[1] + 1))
     for rows, right in blocks:
-        s[rows, :-1] = -_greedy_ratios(right, weights, cost)
+        s[rows, :-1] = -_greedy_ratios(right, weights, cost[rows])
     s[:, -1] = -p_null / null_cost if null_cost > 0 else -np.inf
     return s
 
@@ -93,7 +94,7 @@ def _greedy_ratios(right: np.ndarray, weights: np.ndarray, cost: np.ndarray) -> 
 def capped(s: np.ndarray, max_size: int | None, prices: np.ndarray | None, max_cost: float | None) -> np.ndarray:
     """Return `s` (n, M+1) with +inf for models past the hard limits: no cut ever puts them into the set.
 
-    Models are counted in the order of s. `prices` (M,) and `max_cost` are USD. The sets stay nested.
+    Models are counted in the order of s. `prices` (M,) or (n, M) and `max_cost` are USD. The sets stay nested.
     """
     if max_size is None and max_cost is None:
         return s
@@ -102,7 +103,7 @@ def capped(s: np.ndarray, max_size: int | None, prices: np.ndarray | None, max_c
     if max_size is not None:
         over[:, max_size:] = True
     if max_cost is not None:
-        over |= np.cumsum(prices[order], axis=1) > max_cost
+        over |= np.cumsum(np.take_along_axis(np.broadcast_to(prices, order.shape), order, axis=1), axis=1) > max_cost
     capped_s = s.copy()
     np.put_along_axis(capped_s[:, :-1], order, np.where(over, np.inf, np.take_along_axis(s, order, axis=1)), axis=1)
     return capped_s

@@ -182,9 +182,11 @@ def test_routing_with_a_fitted_joint_agrees_with_the_scores_on_file(sets, field_
     scores, table = scores_file.load(run / "scores.npz"), data.load(composed(*FIELD).data)
     rows = np.flatnonzero(scores.split == "test")[:30]
     assert scores.ids[rows].tolist() == table.ids[rows].tolist()
-    on_file, taken = decide(scores.probabilities[rows], scores.take(rows).joint, artifact), scores.take(rows)
+    taken = scores.take(rows)
+    own = taken.uncoupled()
+    on_file = decide(Estimate(own.probabilities[:, :-1], own.learned_null, own.joint, own.expected_cost), artifact)
     routed = Router.load(run).route(table.queries[rows].tolist())
-    s, cut, compared = artifact.rule.distance(taken.probabilities, taken.joint), artifact.calibration.cut, 0
+    s, cut, compared = artifact.rule.of_scores(taken), artifact.calibration.cut, 0
     for decision, expected, row in zip(routed, on_file, s, strict=True):
         np.testing.assert_allclose(decision.probabilities, expected.probabilities, atol=1e-5)
         if np.abs(row - cut).min() > 1e-5:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,11 @@ from racer.fingerprints import of_router
 from racer.router.encoder import Encoder
 from racer.router.heads import Head
 from racer.router.kinds import HEADS
+from racer.router.spend import Spend
 
 BLOCK = 4096  # queries that the head sees at once
-SETTINGS, FINGERPRINTS, HEAD, ENCODER = "router.json", "fingerprints.json", "head.safetensors", "encoder"
+SETTINGS, FINGERPRINTS, HEAD, COST, ENCODER = ("router.json", "fingerprints.json", "head.safetensors",
+                                               "cost.safetensors", "encoder")
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Settings:
     pooling: str
     max_length: int
     truncation_side: str
+    priced: bool  # whether it learned what calls cost
 
     @classmethod
-    def of(cls, encoder: EncoderConfig, head: Head, models: Sequence[str], trained_on: str) -> "Settings":
+    def of(cls, encoder: EncoderConfig, head: Head, models: Sequence[str], trained_on: str,
+           priced: bool) -> "Settings":
         return cls(tuple(models), trained_on, {"name": head.name, **head.options}, encoder.pooling, encoder.max_length,
-                   encoder.truncation_side)
+                   encoder.truncation_side, priced)
 
     def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
         """Return the encoder with its weights and a fresh head that fits it."""
@@ -55,8 +59,8 @@ class Router:
     `Router.load("OUT")` opens a run folder with no config; it may have been moved or copied.
     """
 
-    def __init__(self, settings: Settings, encoder: Encoder, head: Head):
-        self.settings, self.encoder, self.head = settings, encoder.eval(), head.eval()
+    def __init__(self, settings: Settings, encoder: Encoder, head: Head, spend: Spend | None):
+        self.settings, self.encoder, self.head, self.spend = settings, encoder.eval(), head.eval(), spend
         self.fingerprint: str | None = None  # known once saved or loaded
         self.artifact: Artifact | None = None
         self.uncertified: str | None = None  # why the calibration is not for this router
@@ -79,7 +83,10 @@ class Router:
         settings = Settings(**record | {"models": tuple(record["models"])})
         encoder, head = settings.build(folder / ENCODER)
         head.load_state_dict(load_file(folder / HEAD))
-        router = cls(settings, encoder, head)
+        spend = Spend(encoder.width, len(settings.models)) if settings.priced else None
+        if spend:
+            spend.load_state_dict(load_file(folder / COST))
+        router = cls(settings, encoder, head, spend)
         router.fingerprint = fingerprint
         if (run / "calibration.json").is_file():
             router.artifact = artifact.load(run / "calibration.json")
@@ -97,6 +104,8 @@ class Router:
         folder.mkdir(parents=True)
         self.encoder.save(folder / ENCODER)
         save_file({k: v.contiguous().cpu() for k, v in self.head.state_dict().items()}, folder / HEAD)
+        if self.spend:
+            save_file(self.spend.state_dict(), folder / COST)
         (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
         _share(folder)
         files = hashing.of_folder(folder)
@@ -106,7 +115,7 @@ class Router:
         return self.fingerprint
 
     def to(self, device: str | torch.device) -> "Router":
-        """Move the router to a device and return it."""
+        """Move the router to a device and return it; what calls cost is told on the CPU, in float64."""
         self.encoder.to(device)
         self.head.to(device)
         return self
@@ -116,15 +125,17 @@ class Router:
         return self.encoder.embed(list(texts), progress)
 
     @torch.inference_mode()
-    def of_vectors(self, vectors: np.ndarray) -> Estimate:
-        """Return what the router says of queries, from their vectors (n, C)."""
+    def of_vectors(self, vectors: np.ndarray, lengths: np.ndarray) -> Estimate:
+        """Return what the router says of queries, from their vectors (n, C) and lengths (n,) in characters."""
         device = next(self.encoder.parameters()).device
         blocks = (torch.from_numpy(vectors[start:start + BLOCK]) for start in range(0, max(len(vectors), 1), BLOCK))
-        return self.head.estimate(np.concatenate([self.head(block.to(device)).cpu().numpy() for block in blocks]))
+        outputs = np.concatenate([self.head(block.to(device)).cpu().numpy() for block in blocks])
+        cost = None if self.spend is None else self.spend.usd(vectors, lengths)
+        return replace(self.head.estimate(outputs), cost=cost)
 
     def estimate(self, texts: Sequence[str], progress: bool = False) -> Estimate:
         """Return what the router says of these texts."""
-        return self.of_vectors(self.embed(texts, progress))
+        return self.of_vectors(self.embed(texts, progress), lengths_of(texts))
 
     def probabilities(self, texts: Sequence[str], null: str, progress: bool = False) -> np.ndarray:
         """Return probabilities (n, M+1) float64, the null last and made as `null` says (`racer.sets.NULLS`).
@@ -151,9 +162,12 @@ class Router:
             raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
-        estimate = self.artifact.rule.estimate(self.estimate(texts, progress))
-        return decide(estimate.probabilities(self.artifact.rule.null), estimate.joint, self.artifact, known,
-                      certified=self.uncertified is None)
+        return decide(self.estimate(texts, progress), self.artifact, known, certified=self.uncertified is None)
+
+
+def lengths_of(texts: Sequence[str]) -> np.ndarray:
+    """Return the length of each text in characters (n,)."""
+    return np.array([len(text) for text in texts], dtype=np.int64)
 
 
 def _share(folder: Path) -> None:

@@ -39,8 +39,7 @@ class Spend(nn.Module):
     @torch.inference_mode()
     def usd(self, vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Return the expected cost of each call (n, M), USD, of vectors (n, C) and lengths (n,) in characters."""
-        device = self.layer.weight.device
-        return self.layer(torch.from_numpy(_features(vectors, lengths)).to(device)).exp().cpu().numpy()
+        return self.layer(torch.from_numpy(_features(vectors, lengths))).exp().numpy()
 
 
 def _features(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ from racer.router.encoder import Encoder
 from racer.router.fit import Examples, accelerator_for
 from racer.router.heads import labels_of
 from racer.router.learn import learn
-from racer.router.router import Router, Settings, verified
+from racer.router.router import Router, Settings, lengths_of, verified
+from racer.router.spend import Spend
 from racer.scores import Scores
 from racer.table import OutcomeTable
 
@@ -105,10 +106,14 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     train, validation = (_examples(inputs, labels, table.rows(s)) for s in ("train", "validation"))
     head, history = learn(config, encoder, train, validation, accelerator, partial, tell)
     if accelerator.is_main_process:
-        settings = Settings.of(config.encoder, head, table.models, table.title)
-        router = Router(settings, encoder, head).to(accelerator.device)
+        if vectors is None:
+            vectors = encoder.to(accelerator.device).embed(texts, progress=True)
+        spend = _spend(table, vectors)
+        settings = Settings.of(config.encoder, head, table.models, table.title, priced=spend is not None)
+        router = Router(settings, encoder, head, spend).to(accelerator.device)
         fingerprint = {"router": router.save(partial / "router"), "table": table.fingerprint()}
-        _score(router, table, config, vectors, fingerprint).save(partial / "scores.npz")
+        estimate = router.of_vectors(vectors, lengths_of(texts))  # in one process, by its final weights
+        Scores.of_table(table, config.data.right_at, estimate, fingerprint).save(partial / "scores.npz")
         (partial / "history.json").write_text(json.dumps(history), encoding="utf-8")
         for leftover in (*partial.glob("state-*"), partial / "partial"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -126,12 +131,12 @@ def _examples(inputs, labels: np.ndarray, rows: np.ndarray) -> Examples:
     return Examples(chosen, labels[rows])
 
 
-def _score(router: Router, table: OutcomeTable, config: Config, vectors: np.ndarray | None,
-           fingerprint: dict) -> Scores:
-    """Return the router's probabilities for every row of the table, in one process, by its final weights."""
-    if vectors is None:
-        vectors = router.embed(table.queries.tolist(), progress=True)
-    return Scores.of_table(table, config.data.right_at, router.of_vectors(vectors), fingerprint)
+def _spend(table: OutcomeTable, vectors: np.ndarray) -> Spend | None:
+    """Return what the train rows tell of costs; None where not every cell of the table has one."""
+    cost, train = table.complete_cost(), table.rows("train")
+    if cost is None or len(train) < 2:
+        return None
+    return Spend.fit(vectors[train], lengths_of(table.queries[train]), cost[train])
 
 
 def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
