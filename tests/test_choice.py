@@ -141,7 +141,7 @@ def test_independent_sets_of_a_joint_router_lose_nothing(field_run, tmp_path):
     run, risk = shutil.copytree(field_run("encoder"), tmp_path / "run"), RISK
     before = {name: (run / name).read_bytes() for name in ("scores.npz", "calibration.json")}
     own = arrays(run / "scores.npz")
-    artifact = stages.calibrate_run(run, SetsConfig(joint="none"), risk)
+    artifact = stages.calibrate_run(run, SetsConfig(joint="none", costs="mean"), risk)
     assert identical(arrays(run / "scores.npz"), own) and {"logits", "loadings"} <= own.keys()
     scores = scores_file.load(run / "scores.npz")
     bare = replace(scores, joint=None)  # a router that knows its marginals only
@@ -263,3 +263,34 @@ def test_a_joint_fitted_on_six_rows_keeps_the_promise():
         violated += (served > c.cut).mean() > alpha
     assert violated / draws <= delta + 3 * np.sqrt(delta * (1 - delta) / draws)
     assert violated > 0  # the bound is not just loose
+
+
+def test_sets_are_made_by_the_costs_that_the_settings_name(field_run, tmp_path):
+    run = shutil.copytree(field_run("encoder"), tmp_path / "run")
+    scores = scores_file.load(run / "scores.npz")
+    for costs, by_query in (("auto", True), ("query", True), ("mean", False)):
+        _, rule = set_rule(scores, SetsConfig(costs=costs), RISK)
+        assert rule.query_costs == by_query
+        prices = scores.expected_cost if by_query else np.broadcast_to(scores.prices(), scores.outcomes.shape)
+        relative = np.sqrt(prices / np.mean(scores.prices()))
+        s = rule.of_scores(scores)
+        one = replace(scores.joint, logits=scores.joint.logits[:1], loadings=scores.joint.loadings[:1])
+        right = next(iter(one.blocks()))[1][0]  # (M, Q)
+        first = int(np.argmax((right @ scores.joint.weights) / relative[0]))
+        np.testing.assert_allclose(-s[0, first], (right @ scores.joint.weights)[first] / relative[0, first])
+    without = replace(scores, expected_cost=None)
+    assert not set_rule(without, SetsConfig(), RISK)[1].query_costs
+    with pytest.raises(ConfigError, match=r"sets\.costs=query, but this router has learned no costs"):
+        set_rule(without, SetsConfig(costs="query"), RISK)
+    _, rule = set_rule(scores, SetsConfig(), RISK)
+    with pytest.raises(ConfigError, match="expected costs, and the router here expects none"):
+        rule.of_scores(without)
+
+
+def test_no_set_is_expected_to_cost_more_than_the_limit(field_run, tmp_path):
+    scores = scores_file.load(field_run("encoder") / "scores.npz")
+    limit = float(np.median(scores.expected_cost.sum(axis=1)) / 3)
+    _, rule = set_rule(scores, SetsConfig(max_cost=limit), RISK)
+    chosen = rule.of_scores(scores)[:, :-1] < np.inf
+    spend = (chosen * scores.expected_cost).sum(axis=1)
+    assert (spend <= limit).all() and 0 < chosen.mean() < 1

@@ -31,7 +31,8 @@ def test_a_moved_run_opens_by_itself_and_routes(run):
         assert set(decision.members) <= set(calibration["models"]) and decision.abstain == (not decision.members)
         p = decision.probabilities
         assert p.shape == (8,) and p.dtype == np.float64
-        s = router.artifact.rule.distance(p[None], router.estimate([text]).joint)[0]
+        said = router.estimate([text])
+        s = router.artifact.rule.distance(p[None], said.joint, said.cost)[0]
         if np.abs(s - float(calibration["cut"])).min() > 1e-5:
             nearest_first = [calibration["models"][m] for m in np.argsort(s[:-1], kind="stable")]
             assert list(decision.members) == nearest_first[:int(select(s[:-1], float(calibration["cut"])).sum())]
@@ -44,7 +45,8 @@ def test_alone_and_in_a_batch_a_text_gets_the_same(run):
     for text, decision in zip(TEXTS, together, strict=True):
         [alone] = router.route([text])
         np.testing.assert_allclose(alone.probabilities, decision.probabilities, atol=1e-5)
-        s = router.artifact.rule.distance(decision.probabilities[None], router.estimate([text]).joint)[0]
+        said = router.estimate([text])
+        s = router.artifact.rule.distance(decision.probabilities[None], said.joint, said.cost)[0]
         if np.abs(s - cut).min() > 1e-5:
             assert alone.members == decision.members
 
@@ -59,12 +61,20 @@ def test_the_router_says_what_its_scores_say(run, small_config):
     np.testing.assert_allclose(p, scores.probabilities[rows], atol=1e-5)
 
 
-def test_expected_cost_is_the_members_mean_cost_on_train(run, small_config):
+def test_expected_cost_is_that_of_the_members_for_this_query(run, small_config):
     from racer import data
 
-    table, router = data.load(small_config.data), racer.Router.load(run)
-    mean = dict(zip(table.models, table.cost[table.rows("train")].mean(axis=0), strict=True))
-    for decision in router.route(TEXTS):
+    router = racer.Router.load(run)
+    usd = router.estimate(TEXTS).cost
+    for decision, row in zip(router.route(TEXTS), usd, strict=True):
+        assert decision.expected_cost == pytest.approx(sum(row[router.models.index(m)] for m in decision.members))
+    table, scores = data.load(small_config.data), scores_file.load(run / "scores.npz")
+    train = table.rows("train")
+    np.testing.assert_allclose(scores.expected_cost[train].mean(axis=0), table.cost[train].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(router.estimate(table.queries[:9].tolist()).cost, scores.expected_cost[:9], rtol=1e-3)
+    mean = dict(zip(table.models, table.cost[train].mean(axis=0), strict=True))
+    stages.calibrate_run(run, SetsConfig(costs="mean"), RiskConfig())
+    for decision in racer.Router.load(run).route(TEXTS):
         assert decision.expected_cost == pytest.approx(sum(mean[m] for m in decision.members))
 
 
@@ -124,7 +134,8 @@ def test_a_query_is_routed_by_the_cut_of_its_group(run):
     own = max(groups.own, key=lambda name: abs(groups.own[name].cut - groups.pooled.cut))
     for said, cut in ((own, groups.own[own].cut), ("unheard of", groups.pooled.cut), (None, groups.pooled.cut)):
         [decision] = router.route(TEXTS[:1], known={"task": [said]})
-        s = router.artifact.rule.distance(decision.probabilities[None], router.estimate(TEXTS[:1]).joint)
+        said = router.estimate(TEXTS[:1])
+        s = router.artifact.rule.distance(decision.probabilities[None], said.joint, said.cost)
         assert len(decision.members) == select(s[:, :-1], cut).sum() or np.abs(s - cut).min() <= 1e-5
     with pytest.raises(ConfigError, match="say the task of every query"):
         router.route(TEXTS)
