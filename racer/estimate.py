@@ -68,6 +68,11 @@ class Estimate:
         """Return what probabilities `p` (n, M+1) say, the router's own null last."""
         return cls(p[:, :-1], learned_null=p[:, -1])
 
+    def take(self, rows: np.ndarray) -> "Estimate":
+        """Return what is said of these rows (numbers or a mask), in their order."""
+        columns = {c: v[rows] for c in ("learned_null", "cost") if (v := getattr(self, c)) is not None}
+        return Estimate(self.models[rows], joint=None if self.joint is None else self.joint.take(rows), **columns)
+
     def probabilities(self, null: str) -> np.ndarray:
         """Return (n, M+1) float64: the models, and last the null made as `null` says (`racer.sets.NULLS`)."""
         none_right = None if self.joint is None or null != "joint" else self.joint.none_right()

@@ -8,7 +8,8 @@ import pytest
 CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", "bounded", "band", "group", "weighted",
         "online", "ltt", "risk", "calibrations", "estimate", "coupling", "rule", "problem", "traffic", "methods",
         "plan", "fingerprints", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision",
-        "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors"]
+        "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors", "answers", "ballots",
+        "votes", "learned", "aggregate"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 
