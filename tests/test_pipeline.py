@@ -79,12 +79,13 @@ def test_an_outsider_can_recompute_cut_and_report_from_the_files(family, small_r
 
 
 def coverage_by_loops(a: dict, calibration: dict) -> np.ndarray:
-    """s of the family `coverage`, query by query, from the joint in the file and the prices of the calibration."""
+    """s of the family `coverage`, query by query, from the joint and the expected costs in the file."""
     prices = np.array(calibration["prices"])
     np.testing.assert_allclose(prices, a["cost"][a["split"] == "train"].mean(axis=0))
-    cost = (prices / prices.mean()) ** calibration["cost_power"]
+    assert calibration["query_costs"] is True
     s = np.empty(a["probabilities"].shape)
     for i, (logits, loadings) in enumerate(zip(a["logits"], a["loadings"], strict=True)):
+        cost = (a["expected_cost"][i] / prices.mean()) ** calibration["cost_power"]
         right = 1 / (1 + np.exp(-(logits[:, None] + loadings[:, None] * a["nodes"])))  # (M, Q)
         np.testing.assert_allclose(right @ a["weights"], a["probabilities"][i, :-1], rtol=1e-9)
         missed, waiting = a["weights"].copy(), list(range(len(cost)))
