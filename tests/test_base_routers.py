@@ -366,6 +366,17 @@ def test_a_saved_router_opens_by_itself_and_says_the_same(router, field_run, tmp
     assert [d.abstain for d in decisions] == [not d.members for d in decisions]
 
 
+@pytest.mark.parametrize("router", [kind.name for kind in FITTED])
+def test_the_loss_that_is_told_is_that_on_the_validation_rows(router, field_run):
+    run = field_run(router)
+    [told] = [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+              if "validation_loss" in line]
+    rows = scores_file.load(run / "scores.npz").uncoupled().of_split("validation")
+    said = np.column_stack([rows.probabilities[:, :-1], rows.learned_null])
+    expected = metrics.log_loss(labels_of(rows.outcomes).ravel(), said.ravel())
+    assert told["validation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("router", KINDS)
 def test_every_router_gets_a_joint_and_its_null(router, field_run, tmp_path):
     run = shutil.copytree(field_run(router), tmp_path / "run")
