@@ -2,16 +2,16 @@
 
     python benchmarks/calibration.py [queries=1000000]
 
-Writes `docs/performance.md` in a few minutes. Queries are synthetic and seeded: seven models, probabilities that sum to
-1 with the null, outcomes that follow them loosely. Each job runs in a process of its own on one thread: once on a few
-rows to load what it needs, then up to `REPEATS` times, of which the fastest counts, in processor time; memory is the
-rise of the peak of the process (`resource.getrusage`) above what it held with libraries and inputs loaded.
+Writes its section of `docs/performance.md` in a few minutes. Queries are synthetic and seeded: seven models,
+probabilities that sum to 1 with the null, outcomes that follow them loosely. Each job runs in a process of its own on
+one thread: once on a few rows to load what it needs, then up to `REPEATS` times, of which the fastest counts, in
+processor time; memory is the rise of the peak of the process (`resource.getrusage`) above what it held with libraries
+and inputs loaded.
 """
 
 import json
 import math
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from document import machine, table, write_section
 from tqdm import tqdm
 
 from racer.bounds import dkw_width
@@ -295,7 +296,7 @@ def main(n: int) -> None:
         for name, size in bar:
             bar.set_postfix_str(f"{name}, {size} queries")
             done[name, size] = in_process("measure", name, paths[size])
-    (ROOT / "docs" / "performance.md").write_text(document(n, done), encoding="utf-8")
+    write_section("Calibration", document(n, done))
 
 
 def document(n: int, done: dict[tuple[str, int], dict]) -> str:
@@ -315,22 +316,20 @@ def document(n: int, done: dict[tuple[str, int], dict]) -> str:
                                 "theirs, MiB", "answers"], beside)))
 
 
-TEXT = """# Performance
-
-Made by `{command}`: {n} synthetic queries by {m} models, seeded, alpha = {alpha}, on \
+TEXT = """Made by `{command}`: {n} synthetic queries by {m} models, seeded, alpha = {alpha}, on \
 {machine}, numpy {numpy}, MAPIE {mapie}, crepes {crepes}. Each job runs in its own process on one thread. Seconds are \
 processor time, which neighbours on a shared machine disturb less than the clock; the fastest of {repeats} runs \
 counts, of fewer where they take more than {patience} s together. MiB is the rise of the peak memory of the process \
 above libraries and inputs.
 
-## A calibration of {n} queries
+### A calibration of {n} queries
 
 From probabilities (n, {m} + 1) and outcomes (n, {m}) to S, by the family `probability`, and from S to the cut. Every \
 row but the last contains the first.
 
 {alone}
 
-## Beside others
+### Beside others
 
 Same data, same alpha, one run. "queries" is what both got: fewer than {n} where theirs takes too long for a run of \
 a few minutes. MAPIE and crepes know one right class per query. They are given the likeliest right \
@@ -354,17 +353,6 @@ def seconds(job: dict) -> str:
 
 def memory(job: dict) -> str:
     return f"{job['memory']:,.0f}" if job["memory"] >= 1 else "< 1"
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def machine() -> str:
-    cpu = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line] \
-        if cpu.exists() else []
-    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()})"
 
 
 if __name__ == "__main__":
