@@ -20,8 +20,8 @@ def bounds_of_a_mean(report: Report, rng: np.random.Generator) -> None:
                "Share of draws in which the level-.1 upper bound lies below the true mean. Each cell is the worst over "
                "means of .005, .05, .2 and .5 and over losses of 0 or 1, of 0 or 0.7, Beta(1/2, .), and rare failures "
                "(nearly all lose a little, few lose all); being the worst of 16, it may lie above .1 by chance where "
-               f"the bound is tight. {4 * report.draws} draws, fewer for n = 2000. `binomial` takes losses of 0 or 1 "
-               "only.")
+               f"the bound is tight. {4 * report.draws} draws, {report.draws} for n = 2000. `binomial` takes losses of "
+               "0 or 1 only.")
     sizes = (5, 20, 100, 500, 2000)
     worst = {(n, bound): max(edge_cells(report, bound, tables), key=lambda cell: cell.realised)
              for n in sizes for tables in [edge_tables(report, n, rng)] for bound in BOUNDS}
