@@ -55,7 +55,7 @@ def covariate_shift(report: Report, rng: np.random.Generator) -> None:
     report.say("## weighted", "",
                f"Mean true risk over {draws} calibration sets ({fits} with estimated weights) on new traffic, whose "
                "two features have moved by 1 and by .5 standard deviations; promised at most alpha = .1 with known "
-               "weights. *every model*: share of the traffic that is so unlike the calibration queries that every model "
+               "weights. *every model*: share of the traffic so unlike the calibration queries that every model "
                "is asked. Estimated weights come from one half of the calibration rows and as many of the traffic; "
                "their promise is loosened by half the mean error of the weights, which is known here and nowhere else.")
     report.table(["n", "crc, misused", "weights known", "every model", "weights estimated", "its promise"], rows)
