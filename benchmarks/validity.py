@@ -2,8 +2,8 @@
 
     python benchmarks/validity.py
 
-Writes `docs/validity.md`, `docs/figures/validity_levels.png` and `docs/figures/validity_bounds.png`, in some minutes on
-one core. Seeds are fixed: the same numbers every time.
+Writes `docs/validity.md`, `docs/figures/validity_levels.png` and `docs/figures/validity_bounds.png`, in about four
+minutes on one core. Seeds are fixed: the same numbers every time.
 """
 
 from pathlib import Path

@@ -121,15 +121,17 @@ class Configurations:
         return (u > self.reach) | (accident < self.noise), v < self.shy
 
 
-def configurations(least_risk: float, abstention: float) -> Configurations:
-    """Return 20 cuts at each of three sizes: larger sets reach further and cost more, later cuts abstain more.
-
-    The failure risks begin at `least_risk`, the second risk ends at `abstention`.
-    """
+def mixed() -> Configurations:
+    """Return 20 cuts at each of three sizes: larger sets reach further and cost more, later cuts abstain more."""
     step, size = np.meshgrid(np.linspace(0, 1, 20), np.array([0.0, 0.5, 1.0]))
-    reach = (1 - least_risk) * (0.75 + 0.2 * np.sqrt(step) + 0.05 * size)
-    return Configurations(reach.ravel(), (abstention * step**2).ravel(), (0.02 * (1 - size)).ravel(),
+    reach = 0.98 * (0.75 + 0.2 * np.sqrt(step) + 0.05 * size)
+    return Configurations(reach.ravel(), (0.3 * step**2).ravel(), (0.02 * (1 - size)).ravel(),
                           (1 + 2 * size + 3 * step).ravel())
+
+
+def at_the_edge(risk: float) -> Configurations:
+    """Return 60 configurations that all fail with chance `risk`, each by accidents of its own, and never abstain."""
+    return Configurations(np.ones(60), np.zeros(60), np.full(60, risk), np.linspace(1, 6, 60))
 
 
 def streams(rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
