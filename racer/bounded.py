@@ -66,19 +66,31 @@ def crc(steps: Steps, alpha: float) -> BoundedCalibration:
 
     Raises `Infeasible` if none is. Sums are exact (`math.fsum`), so equality counts.
     """
-    n, cuts = len(steps.events), steps.cuts()
+    n, cuts = len(steps.events), steps.cuts()  # cuts (L,)
 
     def bound(cut: float) -> float:
         return (math.fsum(steps.at(cut)) + 1) / (n + 1)
 
-    low, high = 0, len(cuts) - 1  # the answer lies in low..high, if `high` keeps the promise
-    if not bound(cuts[high]) <= alpha:
-        raise unreachable(alpha, "crc", n, bound(cuts[high]), math.ceil(round(1 / alpha, 9)) - 1)
+    if not bound(cuts[-1]) <= alpha:
+        raise unreachable(alpha, "crc", n, bound(cuts[-1]), math.ceil(round(1 / alpha, 9)) - 1)
+    low, high = _near(steps, cuts, alpha)
+    low = low if low and bound(cuts[low - 1]) > alpha else 0  # the answer lies in low..high: both ends are checked
+    high = high if bound(cuts[high]) <= alpha else len(cuts) - 1
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if bound(cuts[middle]) <= alpha else (middle + 1, high)
     cut = float(cuts[low])
     return BoundedCalibration("crc", alpha, None, cut, n, float(steps.at(cut).mean()), bound(cut), "crc")
+
+
+def _near(steps: Steps, cuts: np.ndarray, alpha: float) -> tuple[int, int]:
+    """Return places in `cuts` (L,) around the crc cut, as running sums in floats have it: where the search begins."""
+    drops = -np.diff(steps.levels, axis=1)
+    at = np.searchsorted(cuts, steps.events)  # (n, K); an event at +inf lies past the end
+    fall = np.bincount(at.ravel(), drops.ravel(), minlength=len(cuts) + 1)[:len(cuts)]
+    total = steps.levels[:, 0].sum() - np.cumsum(fall)  # (L,)
+    first = int(np.argmax((total + 1) / (len(steps.events) + 1) <= alpha))  # 0 where none is: checked by the caller
+    return max(first - 2, 0), min(first + 2, len(cuts) - 1)
 
 
 def pac(steps: Steps, cuts: np.ndarray, alpha: float, delta: float, bound: str) -> BoundedCalibration:

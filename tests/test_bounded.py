@@ -43,6 +43,7 @@ def test_steps_say_the_loss_at_every_cut(name, levels):
     found = steps(s, truth, name)
     for cut in cuts_of(s):
         assert (found.at(cut) == loss(select(s, cut), truth, name)).all()
+    assert (found.at(np.inf) == found.at(bounded.EVERYTHING)).all()  # hard limits hold at every cut
     table = found.table(np.array([0.2, 0.6]))
     assert table.shape == (KINDS, 2) and (table[:, 1] == found.at(0.6)).all()
     changes = found.cuts()

@@ -335,7 +335,7 @@ def test_each_task_has_the_cut_of_its_own_rows(within, tmp_path):
         assert got.own[task] == conformal.calibrate(served[rows.task == task], 0.1, within, 0.1)
     assert got.pooled == conformal.calibrate(served, 0.1, within, 0.1) and got.own["hard"].cut > got.own["easy"].cut
     assert got.fell_back == {"rare": int((rows.task == "rare").sum())}
-    cuts = got.cut_of(Context(4, {"task": np.array(["hard", "rare", "new", None])}))
+    cuts = got.cut_of(Context(4, {"task": ["hard", "rare", "new", None]}))
     assert cuts.tolist() == [got.own["hard"].cut] + [got.pooled.cut] * 3
     groups = stages.evaluate_run(tmp_path).report["groups"]
     assert groups["easy"]["own_cut"] and groups["easy"]["expected"] and not groups["rare"]["own_cut"]
@@ -423,7 +423,14 @@ def test_a_weighted_run_is_stored_judged_and_says_what_its_promise_lacks(tmp_pat
     assert back == artifact and "cannot be measured" in back.calibration.lines()[-1]
     result = stages.evaluate_run(tmp_path).report
     assert result["expected"] is None and 0 <= result["traffic"]["weighted_test_risk"] <= 1
-    assert result["traffic"]["ood"]["low"] <= result["traffic"]["ood"]["value"] and result["cut"] is None
+    ood = load(tmp_path / "scores.npz").of_split("ood")
+    losses = losses_of(sets_of(ood, artifact), ood, artifact)["miss"]
+    assert result["traffic"]["ood"]["value"] == losses[~fitting_half(ood)].mean() != losses[fitting_half(ood)].mean()
+    test = load(tmp_path / "scores.npz").of_split("test")
+    weights = artifact.calibration.weights_of(context_of(test))
+    assert result["traffic"]["weighted_test_risk"] == pytest.approx(np.average(
+        losses_of(sets_of(test, artifact), test, artifact)["miss"], weights=weights))
+    assert result["cut"] is None
 
 
 def test_a_query_too_heavy_for_any_cut_gets_every_model_within_the_limits():
