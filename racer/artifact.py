@@ -14,6 +14,9 @@ from racer.fingerprints import differing
 from racer.risk import Risk
 from racer.rule import SetRule
 
+ALWAYS_A_CUT = ("weighted", "online")  # methods that serve every query, within the limits where no cut would do
+BEYOND = "queries that sets.max_size or sets.max_cost leave unserved at every cut may come on top of this promise"
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -34,6 +37,11 @@ class Artifact:
     @property
     def loss(self) -> str:
         return self.risk.loss
+
+    def lines(self) -> list[str]:
+        """Return what a person should know of the cut."""
+        limited = self.rule.max_size is not None or self.rule.max_cost is not None
+        return [*self.calibration.lines(), *[BEYOND] * (limited and self.calibration.method in ALWAYS_A_CUT)]
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the artifact; numbers keep every bit, and a cut of -inf is the string "-inf"."""

@@ -124,7 +124,10 @@ class ByWeight:
         return np.asarray(given, dtype=np.float64)
 
     def cut_of(self, context: Context) -> np.ndarray:
-        """Return the cut (n,) of each query; all models within the hard limits where it is too heavy for any."""
+        """Return the cut (n,) of each query; all models within the hard limits where it is too heavy for any.
+
+        Where the limits leave such a query unserved, its loss comes on top of the promise.
+        """
         found = WeightedCalibration(np.array(self.served), np.array(self.weights), self.alpha)
         return np.minimum(found.cut_of(self.weights_of(context)), EVERYTHING)
 

@@ -12,6 +12,7 @@ Both are exact for every n, every router and ties, if calibration and new querie
 or i.i.d. (`pac`), and no calibration query chose anything.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,7 +61,7 @@ class Calibration:
 def allowed_unserved(n: int, alpha: float, method: str, delta: float | None = None) -> int:
     """Return the largest number of `n` calibration queries that may stay unserved; -1 if not even 0 may."""
     _check(alpha, method, delta)
-    return int(np.count_nonzero(_within(np.arange(n), n, alpha, method, delta))) - 1
+    return bisect_left(range(n), True, key=lambda j: not _within(j, n, alpha, method, delta)) - 1
 
 
 def least_n(alpha: float, method: str, delta: float | None = None) -> int:
@@ -140,11 +141,11 @@ def observed_band(calibration: Calibration, m: int, level: float = 0.95) -> dict
     return {"low": float(low / m), "high": float(min(high, m) / m), "above_alpha": float(max(above, 0.0))}
 
 
-def _within(j: np.ndarray | int, n: int, alpha: float, method: str, delta: float | None) -> np.ndarray | bool:
+def _within(j: int, n: int, alpha: float, method: str, delta: float | None) -> bool:
     """Return whether the promise holds with `j` of `n` unserved: true up to some j, false above."""
     if method == "crc":
         return (j + 1) / (n + 1) <= alpha  # both sides are correctly rounded: equal rationals compare equal
-    return special.bdtr(j, n, alpha) <= delta
+    return bool(special.bdtr(j, n, alpha) <= delta)
 
 
 def _check(alpha: float, method: str, delta: float | None) -> None:

@@ -69,13 +69,16 @@ def _traffic(scores: Scores, artifact: Artifact) -> dict:
 
 
 def _stream(scores: Scores, artifact: Artifact) -> dict:
-    """The test split as a stream, in the order of the file: its mean loss with moving cuts, beside the bound."""
+    """The test split as a stream, in the order of the file: its mean loss with moving cuts, beside the bound.
+
+    `lost` is the share that the hard limits leave unserved at every cut: part of the bound, which knows no limits.
+    """
     test, level = scores.of_split("test"), artifact.calibration.level
     s = artifact.rule.of_scores(test)
-    trace = level.run(least_cut(s, truth_of(test, artifact.reference), artifact.loss))
-    n = len(test.ids)
-    return {"stream": {"queries": n, "risk": float(trace.losses.mean()),
-                       "bound": level.tracker.alpha + level.tracker.bound(n)}}
+    served = least_cut(s, truth_of(test, artifact.reference), artifact.loss)
+    n, lost = len(test.ids), float(np.isposinf(served).mean())
+    return {"stream": {"queries": n, "risk": float(level.run(served).losses.mean()), "lost": lost,
+                       "bound": level.tracker.alpha + level.tracker.bound(n) + lost}}
 
 
 BESIDE: dict[str, Callable[[Scores, Artifact], dict]] = {

@@ -54,7 +54,7 @@ def calibration(artifact: Artifact, path: Path) -> None:
     for loss, alpha in artifact.risk.promises:
         out.print(f"{artifact.rule.family} sets, null {artifact.rule.null}: {loss} risk <= {alpha:g} "
                   f"{_confidence(c.method, c.delta)} ({c.method})", highlight=False)
-    for line in c.lines():
+    for line in artifact.lines():
         out.print(line, highlight=False, markup=False)
     out.print(f"written: {path}", highlight=False, soft_wrap=True)
 
@@ -139,7 +139,8 @@ def _beside(result: dict) -> list[str]:
                      f"({expected})")
     if stream := result.get("stream"):
         lines.append(f"as a stream of {stream['queries']} queries with a moving cut: {result['loss']} "
-                     f"{stream['risk']:.3f}, at most {stream['bound']:.3f} whatever the stream")
+                     f"{stream['risk']:.3f}, at most {stream['bound']:.3f} whatever the stream"
+                     + (f" ({stream['lost']:.3f} of it lost to the hard limits)" if stream["lost"] else ""))
     if traffic := result.get("traffic"):
         fresh = f"; on ood rows that no weight was fitted on {_with_interval(traffic['ood'])}" if traffic["ood"] else ""
         lines.append(f"on new traffic: {result['loss']} {traffic['weighted_test_risk']:.3f} by weighted test rows "

@@ -32,8 +32,8 @@ class WeightedCalibration:
     def cut_of(self, w: np.ndarray) -> np.ndarray:
         """Return the cut (m,) of queries with weights `w` (m,): smallest with unserved weight + w <= alpha * (all + w).
 
-        +inf where even the largest S leaves more than that. Only the set of all models, hard limits or not, then keeps
-        the promise; the caller may refuse the query instead.
+        +inf where even the largest S leaves more than that. Only all models, those past hard limits too, then keep the
+        promise; the caller may refuse the query instead.
         """
         w, n = _checked_weights(w), len(self.served)
         above, total = self._above

@@ -87,6 +87,17 @@ def test_pac_allows_87_of_1000_where_crc_allows_99():
     assert 1 - stats.beta.cdf(0.1, 99 + 1, 1000 - 99) == pytest.approx(0.485, abs=0.001)  # crc, this calibration set
 
 
+@pytest.mark.parametrize("n", [1, 2, 101, 20_000])
+def test_the_search_finds_what_trying_every_count_does(n):
+    """pac against scipy's own tails, every count at once; crc against an exact floor."""
+    rng = np.random.default_rng(n)
+    for alpha in (1e-4, 0.005, 0.1, 0.5, 0.999, *rng.random(10)):
+        for delta in (1e-12, 0.01, 0.1, 0.9):
+            kept = stats.binom.cdf(np.arange(n), n, alpha) <= delta
+            assert allowed_unserved(n, alpha, "pac", delta) == kept.sum() - 1
+        assert allowed_unserved(n, alpha, "crc") == min((Fraction(alpha) * (n + 1)).__floor__(), n) - 1
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_more_is_allowed_with_more_queries_alpha_or_delta(method):
     over_n = [allowed_unserved(n, 0.13, method, 0.1) for n in range(1, 200)]

@@ -440,6 +440,8 @@ def test_a_query_too_heavy_for_any_cut_gets_every_model_within_the_limits():
     s = replace(RULE, max_size=3).distance(scores.probabilities[:1])
     chosen = select(s, got.cut_of(Context(1, {"weight": [got.largest_weight * 1.01]})))
     assert chosen[0].sum() == 4 and not (chosen & (s == np.inf)).any()  # three models and the null
+    said = [stages.Artifact(rule, risk, got, MODELS, {}).lines()[-1] for rule in (RULE, replace(RULE, max_size=3))]
+    assert "on top of this promise" not in said[0] and "on top of this promise" in said[1]
 
 
 # ---------------------------------------------------------------- online
@@ -463,6 +465,18 @@ def test_online_begins_where_crc_does_and_its_stream_keeps_the_bound(tmp_path):
     assert after.cut > got.cut and after.tracker.count == 4 and after.cut == after.level.cut
     replace(artifact, calibration=after).save(tmp_path / "calibration.json")
     assert artifact_file.load(tmp_path / "calibration.json").calibration == after
+
+
+def test_what_hard_limits_leave_unserved_comes_on_top_of_the_bound_of_a_stream(tmp_path):
+    make(n=2400).save(tmp_path / "scores.npz")
+    risk = RiskConfig("miss", "online", 0.02, step=1.0)
+    artifact = stages.calibrate_run(tmp_path, SetsConfig("probability", max_size=1), risk)
+    test = load(tmp_path / "scores.npz").of_split("test")
+    asked = select(artifact.rule.of_scores(test), bounded.EVERYTHING)
+    stream = stages.evaluate_run(tmp_path).report["stream"]
+    assert stream["lost"] == loss(asked, test.outcomes, "miss").mean() and stream["risk"] <= stream["bound"]
+    assert stream["risk"] > stream["bound"] - stream["lost"]  # what would hold without limits
+    assert "on top of this promise" in artifact.lines()[-1]
 
 
 @pytest.mark.parametrize("method", ["dkw", "group", "weighted", "online"])
