@@ -1,0 +1,70 @@
+"""Why a call gave no reply, whether another try may help, and whether it may have cost something."""
+
+from email.utils import parsedate_to_datetime
+from time import time
+
+import httpx2
+import openai
+
+REFUSED = (400, 413, 422)  # the request itself is at fault
+LONGEST_MESSAGE = 200  # characters of an endpoint's own words
+
+
+class CallFailed(Exception):
+    """A model gave no reply: `reason` in few words, without anything of the key.
+
+    `refused`: the endpoint found fault with the request itself. `retry`: another try may help, after `wait` seconds if
+    the endpoint said so. `billed`: it may have cost something.
+    """
+
+    def __init__(self, reason: str, refused: bool = False, retry: bool = False, billed: bool = True,
+                 wait: float | None = None):
+        super().__init__(reason)
+        self.reason, self.refused, self.retry, self.billed, self.wait = reason, refused, retry, billed, wait
+
+
+class TooLong(httpx2.ReadError):
+    """An endpoint sent more than a reply can be."""
+
+
+class Encoded(httpx2.ReadError):
+    """An endpoint sent compressed data, which was not asked for and whose size is not known."""
+
+
+def failure(error: Exception, key: str | None) -> CallFailed:
+    """Return an error of the client as ours."""
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error, key)
+    if isinstance(error, openai.APITimeoutError):
+        return CallFailed("timeout", retry=True)
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(cause, TooLong | Encoded):
+        return CallFailed("reply too long" if isinstance(cause, TooLong) else "malformed reply: compressed")
+    if isinstance(error, openai.APIConnectionError):
+        return CallFailed("no connection", retry=True, billed=not isinstance(cause, httpx2.ConnectError))
+    return CallFailed("malformed reply")
+
+
+def _of_status(error: openai.APIStatusError, key: str | None) -> CallFailed:
+    status = error.status_code
+    retry = status in (408, 409, 429) or status >= 500
+    if status not in REFUSED:
+        return CallFailed(f"status {status}", retry=retry, billed=False, wait=_wait(error.response.headers))
+    said = error.body.get("message") if isinstance(error.body, dict) else None
+    said = said if isinstance(said, str) else ""
+    said = (said.replace(key, "[key]") if key else said)[:LONGEST_MESSAGE]
+    return CallFailed(f"status {status}{': ' if said else ''}{said}", refused=True, billed=False)
+
+
+def _wait(headers) -> float | None:
+    """Return how many seconds an endpoint asks to wait, None where it does not say."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            if (seconds := float(headers.get(name, "")) / unit) >= 0:
+                return seconds
+        except ValueError:
+            continue
+    try:
+        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time(), 0.0)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,116 @@
+"""The pool file: which models can be called, where, at what price, and within which limits."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from racer.errors import ConfigError
+
+PRESETS = Path(__file__).parents[2] / "conf" / "pools"  # as conf/pool it would be a group to Hydra
+TOKEN_KEYS = ("max_tokens", "max_completion_tokens")
+QUERY = "{query}"
+
+
+@dataclass
+class Endpoint:
+    """One model behind an OpenAI-compatible endpoint."""
+
+    name: str = MISSING  # as the router knows it
+    model: str = MISSING  # sent upstream, verbatim
+    api_base: str = MISSING  # up to and without /chat/completions
+    price_in: float = MISSING  # USD per million input tokens
+    price_out: float = MISSING  # USD per million output tokens
+    api_key_env: str | None = None  # the environment variable that holds the key; None: the endpoint takes none
+    timeout: float = 20.0  # seconds for a call, with its retries and waits
+    retries: int = 2  # after a timeout of the network, a 429 or a 5xx
+    backoff: float = 0.5  # seconds before the first retry, doubling; an endpoint's Retry-After goes first
+    rate: float | None = None  # calls per minute; None: no limit
+    concurrency: int = 64  # calls at a time
+    max_tokens: int = 1024  # of output, at most; a request may ask for fewer
+    max_tokens_key: str = "max_tokens"  # by which the endpoint is told: max_tokens | max_completion_tokens
+    prompt: str | None = None  # template around the last user message, with {query} in it; None: as it came
+    extract: str | None = None  # regular expression with one group: the final answer in a reply; None: by kind
+    parameters: dict[str, Any] = field(default_factory=dict)  # of the request body, where a request does not say
+
+    def __post_init__(self):
+        for name, least in (("price_in", 0), ("price_out", 0), ("retries", 0), ("backoff", 0), ("concurrency", 1),
+                            ("max_tokens", 1)):
+            if not least <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{self.name}: {name} is {getattr(self, name)}, expected at least {least}")
+        for name in ("timeout", "rate"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{self.name}: {name} is {getattr(self, name)}, expected a number above 0")
+        if self.max_tokens_key not in TOKEN_KEYS:
+            raise ConfigError(f"{self.name}: max_tokens_key is {self.max_tokens_key}, expected one of "
+                              f"{', '.join(TOKEN_KEYS)}")
+        if self.prompt is not None and QUERY not in self.prompt:
+            raise ConfigError(f"{self.name}: the prompt has no {QUERY}: say where the user's text goes")
+        if not re.match("https?://.", self.api_base):
+            raise ConfigError(f"{self.name}: api_base is {self.api_base!r}, expected http://... or https://...")
+        self._check_extract()
+
+    def _check_extract(self) -> None:
+        if self.extract is None:
+            return
+        try:
+            groups = re.compile(self.extract).groups
+        except re.error as error:
+            raise ConfigError(f"{self.name}: extract is no regular expression ({error})") from None
+        if groups != 1:
+            raise ConfigError(f"{self.name}: extract has {groups} groups, expected one, around the answer")
+
+    def key(self) -> str | None:
+        """Return the key from the environment, None where none is needed; raise `ConfigError` where it is missing."""
+        if self.api_key_env is None:
+            return None
+        if not (key := os.environ.get(self.api_key_env, "").strip()):
+            raise ConfigError(f"{self.name}: the environment variable {self.api_key_env} is not set: export the key "
+                              f"of {self.api_base} in it")
+        return key
+
+
+@dataclass
+class PoolFile:
+    """A pool file as a whole."""
+
+    models: list[Endpoint] = MISSING
+
+
+def read(pool: str | Path) -> list[Endpoint]:
+    """Return the endpoints in a pool file, by its path or the name of a preset in conf/pools.
+
+    Raises `ConfigError` that names the entry and what is wrong with it.
+    """
+    path = _located(pool)
+    try:
+        found = OmegaConf.load(path)
+        if not OmegaConf.is_dict(found):
+            raise ConfigError(f"{path}: expected one key, `models`, with a list of models")
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(PoolFile), found))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        where = f" at {key}" if (key := getattr(error, "full_key", None)) else ""
+        raise ConfigError(f"{path} is no pool file{where}: {str(error).splitlines()[0]} (keys: racer/pool/file.py)") \
+            from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    names = [one.name for one in merged.models]
+    if not names:
+        raise ConfigError(f"{path} names no model: give at least one under `models`")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{path} names {', '.join(twice)} twice: give each model once")
+    return merged.models
+
+
+def _located(pool: str | Path) -> Path:
+    if (path := Path(pool)).is_file():
+        return path
+    if (preset := PRESETS / f"{pool}.yaml").is_file():
+        return preset
+    known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))) or "none"
+    raise ConfigError(f"pool={pool} is neither a file nor a preset (presets: {known}): write one, see conf/pools")

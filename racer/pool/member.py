@@ -1,0 +1,231 @@
+"""One model behind its endpoint: a call with its time limit, retries, waits and bill."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+import httpx2
+import openai
+from aiolimiter import AsyncLimiter
+
+from racer.pool import usage, wire
+from racer.pool.cache import Cache
+from racer.pool.failures import CallFailed, failure
+from racer.pool.file import QUERY, TOKEN_KEYS, Endpoint
+from racer.pool.ledger import Bill, CapReached, Hold, Ledger
+
+LONGEST_WAIT = 8.0  # seconds between two tries, unless the endpoint asks for more
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said: `message` and `finish_reason` as the endpoint gave them; tokens and USD of the call.
+
+    `usd` is 0 where the reply was `cached`. `stated`: the tokens are the endpoint's own count, else the worst case.
+    """
+
+    model: str
+    message: dict
+    finish_reason: str
+    usage: usage.Usage
+    usd: float
+    cached: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text of the reply, empty where it only calls tools."""
+        return _text(self.message)
+
+
+class Member:
+    """One model of the pool, ready to be called."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, cache: Cache | None = None):
+        self.endpoint, self.ledger, self.cache = endpoint, ledger, cache
+        self._client, self._key = wire.client(endpoint), endpoint.key()
+        self._slots = asyncio.Semaphore(endpoint.concurrency)
+        rate = endpoint.rate  # one call at once, then evenly spaced: a full minute's calls at once would be a burst
+        self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
+
+    async def ask(self, body: dict, bill: Bill, seconds: float) -> Reply:
+        """Return the reply to a request body (`messages` and parameters), within `seconds` and the endpoint's timeout.
+
+        Raises `CallFailed`. Either way what it cost is added to the bill, failed tries included.
+        """
+        body = self.fitted(body)
+        key = Cache.key(self.endpoint.api_base, body)
+        if self.cache is not None and (kept := self.cache.get(key)) is not None:
+            return self._reply(kept, body, cached=True)
+        try:
+            async with asyncio.timeout(min(seconds, self.endpoint.timeout)) as limit:
+                completion, reply = await self._tries(body, bill, limit.when())
+        except TimeoutError:
+            raise CallFailed("timeout") from None
+        if self.cache is not None:
+            self.cache.put(key, completion)
+        return reply
+
+    async def stream(self, body: dict, bill: Bill, seconds: float) -> AsyncIterator[dict]:
+        """Yield the reply's chunks as they come, the last ones with `finish_reason` and `usage`; no second try.
+
+        All must come within `seconds` and the endpoint's timeout. Raises `CallFailed`, before the first chunk or when
+        the stream breaks.
+        """
+        body = self.fitted(body)
+        end = asyncio.get_running_loop().time() + min(seconds, self.endpoint.timeout)
+        try:
+            async with asyncio.timeout_at(end):
+                await self._enter()
+            try:
+                with self._held(body, bill) as hold:
+                    async with aclosing(self._chunks(body, end)) as chunks:
+                        text, said, finished = "", None, False
+                        async for chunk in chunks:
+                            with self._failures(TypeError, AttributeError):
+                                delta, done = _delta(chunk)
+                            text, finished, said = text + delta, finished or done, chunk.get("usage") or said
+                            yield chunk
+                    if not finished:
+                        raise CallFailed("stream broke off")
+                    hold.settle(usage.of(self.endpoint, body, said, text).usd)
+            finally:
+                self._slots.release()
+        except TimeoutError:
+            raise CallFailed("timeout") from None
+
+    def fitted(self, body: dict) -> dict:
+        """Return what the endpoint is sent: its name of the model, its parameters, its prompt, the limit of tokens."""
+        sent = {k: v for k, v in (self.endpoint.parameters | body).items() if k not in TOKEN_KEYS}
+        asked = [v for k in TOKEN_KEYS if (v := body.get(k)) is not None]
+        messages = body["messages"]
+        if self.endpoint.prompt is not None:
+            messages = prompted(messages, self.endpoint.prompt)
+        return sent | {"model": self.endpoint.model, "messages": messages,
+                       self.endpoint.max_tokens_key: min([*asked, self.endpoint.max_tokens])}
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _tries(self, body: dict, bill: Bill, end: float) -> tuple[dict, Reply]:
+        for attempt in range(self.endpoint.retries + 1):
+            try:
+                return await self._once(body, bill)
+            except CallFailed as failed:
+                wait = failed.wait
+                if wait is None:  # full jitter: a crowd that failed together does not come back together
+                    wait = random.uniform(0, min(self.endpoint.backoff * 2 ** attempt, LONGEST_WAIT))
+                over = asyncio.get_running_loop().time() + wait >= end
+                if not failed.retry or attempt == self.endpoint.retries or over:
+                    raise
+                await asyncio.sleep(wait)
+        raise AssertionError("unreachable")
+
+    async def _once(self, body: dict, bill: Bill) -> tuple[dict, Reply]:
+        await self._enter()
+        try:
+            with self._held(body, bill) as hold:
+                with self._failures():
+                    raw = await self._client.chat.completions.with_raw_response.create(**_arguments(body))
+                    completion = json.loads(raw.content)
+                reply = self._reply(completion, body)
+                hold.settle(reply.usd)
+                return completion, reply
+        finally:
+            self._slots.release()
+
+    async def _chunks(self, body: dict, end: float) -> AsyncIterator[dict]:
+        """Yield the chunks of a stream as plain records."""
+        with self._failures(AttributeError):
+            async with asyncio.timeout_at(end):
+                chunks = await self._client.chat.completions.create(
+                    **_arguments(body), stream=True, stream_options={"include_usage": True})
+            try:
+                while True:
+                    async with asyncio.timeout_at(end):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        break
+                    yield chunk.model_dump(exclude_unset=True, warnings=False)
+            finally:
+                await chunks.close()
+
+    async def _enter(self) -> None:
+        """Wait for a place among the calls at a time, and for the rate."""
+        await self._slots.acquire()
+        try:
+            if self._limiter is not None:
+                await self._limiter.acquire()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    @contextmanager
+    def _held(self, body: dict, bill: Bill) -> Iterator[Hold]:
+        try:
+            with self.ledger.hold(usage.worst(self.endpoint, body).usd, bill) as hold:
+                try:
+                    yield hold
+                except CallFailed as failed:
+                    if not failed.billed:
+                        hold.settle(0.0)
+                    raise
+        except CapReached as error:
+            raise CallFailed(str(error), billed=False) from None
+
+    @contextmanager
+    def _failures(self, *also: type[Exception]) -> Iterator[None]:
+        """Raise as `CallFailed` what the client raises, and what `also` comes of a reply of another shape."""
+        try:
+            yield
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, *also) as error:
+            raise failure(error, self._key) from None
+
+    def _reply(self, completion: dict, body: dict, cached: bool = False) -> Reply:
+        try:
+            choice = completion["choices"][0]
+            message, finish = choice["message"], choice.get("finish_reason")
+            text, finish = _text(message), finish if isinstance(finish, str) else "stop"
+            found = usage.of(self.endpoint, body, completion.get("usage"), text)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise CallFailed("malformed reply") from None
+        if not text.strip() and not message.get("tool_calls"):
+            raise CallFailed("empty reply")
+        return Reply(self.endpoint.name, message, finish, found, 0.0 if cached else found.usd, cached)
+
+
+def prompted(messages: list[dict], template: str) -> list[dict]:
+    """Return the messages with the last user message put into a template at {query}."""
+    last = max(i for i, m in enumerate(messages) if m["role"] == "user")
+    text = template.replace(QUERY, content_text(messages[last]["content"]))
+    return [m if i != last else m | {"content": text} for i, m in enumerate(messages)]
+
+
+def content_text(content: str | list | None) -> str:
+    """Return the text of a message's content: a string, or parts of type `text`, a line each."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content)
+    return content or ""
+
+
+def _text(message: dict) -> str:
+    text = message.get("content")
+    text = message.get("refusal") if text is None else text
+    if text is not None and not isinstance(text, str):
+        raise TypeError("content is no text")
+    return text or ""
+
+
+def _delta(chunk: dict) -> tuple[str, bool]:
+    """Return the text that a chunk adds, and whether it ends the reply."""
+    choices = chunk.get("choices") or [{}]
+    text = (choices[0].get("delta") or {}).get("content")
+    return text if isinstance(text, str) else "", choices[0].get("finish_reason") is not None
+
+
+def _arguments(body: dict) -> dict:
+    """Return the client's arguments for a body; it hands on what it does not know as it is."""
+    named = ("model", "messages")
+    return {k: body[k] for k in named} | {"extra_body": {k: v for k, v in body.items() if k not in named}}

@@ -1,0 +1,38 @@
+"""The models of a pool file, ready to be called, with one ledger and one cache."""
+
+from racer.errors import ConfigError
+from racer.pool.cache import Cache
+from racer.pool.file import Endpoint
+from racer.pool.ledger import Ledger
+from racer.pool.member import Member
+
+
+class Pool:
+    """Members by name. Close it with `await pool.close()`, or use it by `async with`."""
+
+    def __init__(self, endpoints: list[Endpoint], ledger: Ledger | None = None, cache: Cache | None = None):
+        self.ledger, self.cache = ledger or Ledger(), cache
+        self.members = {one.name: Member(one, self.ledger, cache) for one in endpoints}
+
+    def check(self, models: tuple[str, ...], beside: tuple[str, ...] = ()) -> None:
+        """Raise `ConfigError` unless each of the router's models is in the pool, and none but these and `beside`."""
+        known, wanted = set(self.members), {*models, *beside}
+        if lacking := sorted(wanted - known):
+            raise ConfigError(f"the pool has no entry for {', '.join(lacking)}: the router may ask for them, so add "
+                              "them to the pool file")
+        if strange := sorted(known - wanted):
+            raise ConfigError(f"the pool names {', '.join(strange)}, which the router does not know: its models are "
+                              f"{', '.join(models)}; mend the names or remove the entries")
+
+    async def close(self) -> None:
+        for member in self.members.values():
+            await member.close()
+        self.ledger.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    async def __aenter__(self) -> "Pool":
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        await self.close()

@@ -1,0 +1,452 @@
+"""Live models against real servers: what they say, what they cost, and every way in which they fail."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from upstream import Upstream, completion, dies_mid_stream, fails, floods, hangs_up, returns, says, sends, slow
+
+from racer.errors import ConfigError
+from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, Pool, file, read, usage, wire
+from racer.pool.failures import _wait
+from racer.pool.ledger import CapReached
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+PRICES = dict(price_in=1.0, price_out=2.0)
+
+
+def endpoint(up: Upstream, model: str = "m", **options) -> Endpoint:
+    return Endpoint(**dict(name=model, model=model, api_base=up.base, backoff=0.01) | PRICES | options)
+
+
+def ask(up: Upstream, body: dict = HELLO, ledger: Ledger | None = None, cache: Cache | None = None,
+        seconds: float = 10.0, **options):
+    """Ask the model m; return what came, a reply or a failure, and the bill."""
+    async def once():
+        bill = Bill()
+        async with pool([endpoint(up, **options)], ledger, cache) as members:
+            try:
+                return await members["m"].ask(body, bill, seconds), bill.usd
+            except CallFailed as failed:
+                return failed, bill.usd
+    return asyncio.run(once())
+
+
+class pool:
+    """Members that are closed afterwards, while ledger and cache stay open."""
+
+    def __init__(self, endpoints: list[Endpoint], ledger: Ledger | None = None, cache: Cache | None = None):
+        self.members = {e.name: Member(e, ledger or Ledger(), cache) for e in endpoints}
+
+    async def __aenter__(self):
+        return self.members
+
+    async def __aexit__(self, *_):
+        for member in self.members.values():
+            await member.close()
+
+
+def worst(up: Upstream, body: dict = HELLO, **options) -> float:
+    """The most that a call of the model m can cost."""
+    one = endpoint(up, **options)
+    member = asyncio.run(_member(one))
+    return usage.worst(one, member.fitted(body)).usd
+
+
+async def _member(one: Endpoint) -> Member:
+    return Member(one, Ledger())
+
+
+# ---------------------------------------------------------------- what is sent, what comes back
+
+
+def test_a_reply_is_verbatim_and_costs_what_its_tokens_cost():
+    with Upstream({"m": says(" The *answer*\n", 10, 5)}) as up:
+        reply, usd = ask(up)
+    assert reply.text == " The *answer*\n" and reply.finish_reason == "stop" and reply.usage.stated
+    assert reply.usd == usd == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
+
+
+def test_the_endpoint_gets_its_model_name_its_key_and_its_parameters(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret-1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-someone")
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-someone")
+    with Upstream({"up/stream": says("a"), "m": says("a")}) as up:
+        body = HELLO | {"temperature": 0.3, "unknown_to_us": [1], "max_tokens": 7}
+        ask(up, body, name="m", model="up/stream", api_key_env="SOME_KEY", parameters={"temperature": 1, "seed": 5})
+        ask(up)
+    first, second = up.calls
+    assert first.path == "/v1/chat/completions"
+    assert first.body == body | {"model": "up/stream", "seed": 5}
+    assert first.headers["authorization"] == "Bearer secret-1"
+    assert "authorization" not in second.headers
+    assert "someone" not in json.dumps([first.headers, second.headers])
+
+
+@pytest.mark.parametrize("asked, sent", [({}, 50), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 9}, 9),
+                                         ({"max_tokens": 5000}, 50)])
+def test_the_limit_of_output_tokens_always_goes_along_under_the_key_the_endpoint_knows(asked, sent):
+    with Upstream({"m": says("a")}) as up:
+        ask(up, HELLO | asked, max_tokens=50, max_tokens_key="max_completion_tokens")
+    assert up.calls[0].body["max_completion_tokens"] == sent and "max_tokens" not in up.calls[0].body
+
+
+def test_a_prompt_goes_around_the_last_user_message_only():
+    talk = {"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"},
+                         {"role": "user", "content": [{"type": "text", "text": "th{r}ee"}]}]}
+    with Upstream({"m": says("a")}) as up:
+        ask(up, talk, prompt="Q: {query}\nA letter {only}.")
+    contents = [m["content"] for m in up.calls[0].body["messages"]]
+    assert contents == ["one", "two", "Q: th{r}ee\nA letter {only}."]
+
+
+# ---------------------------------------------------------------- failures
+
+
+BAD = {"no json": (sends(b"<html>"), "malformed reply"), "no choices": (returns({"choices": []}), "malformed reply"),
+       "a list": (returns([1]), "malformed reply"), "not a text": (returns(completion(["x"], {"model": "m"})),
+                                                                   "malformed reply"),
+       "no message": (returns({"choices": [{"message": None}]}), "malformed reply"),
+       "cut off": (sends(b'{"choices"', "content-length: 100"), "no connection"),
+       "nothing said": (says("  \n"), "empty reply"), "hangs up": (hangs_up(), "no connection"),
+       "garbage": (sends(b"\xff\xfe\x00"), "malformed reply"),
+       "compressed": (sends(b"\x1f\x8b", "content-encoding: gzip"), "malformed reply: compressed"),
+       "endless": (floods(), "reply too long"), "silent": (slow(), "timeout")}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_endpoint_is_an_explicit_failure_that_counts_with_the_most_it_can_have_cost(kind):
+    behaviour, reason = BAD[kind]
+    options = dict(retries=0, timeout=0.3 if kind == "silent" else 10)
+    with Upstream({"m": behaviour}) as up:
+        failed, usd = ask(up, **options)
+        assert isinstance(failed, CallFailed) and failed.reason == reason and not failed.refused
+        assert usd == pytest.approx(worst(up, **options)) and usd > 0
+
+
+def test_an_endless_reply_is_cut_off_at_its_bound(monkeypatch):
+    sent = 0
+
+    async def count(body, answer):
+        nonlocal sent
+        await answer.head(200, "application/json")
+        while True:
+            await answer.raw(b" " * 1000)
+            sent += 1000
+    monkeypatch.setattr(wire, "LONGEST", 5000)
+    with Upstream({"m": count}) as up:
+        failed, _ = ask(up)
+    assert failed.reason == "reply too long" and len(up.calls) == 1
+
+
+@pytest.mark.parametrize("status, tries", [(500, 3), (503, 3), (429, 3), (408, 3), (401, 1), (404, 1), (400, 1)])
+def test_only_what_may_pass_is_tried_again_and_errors_cost_nothing(status, tries):
+    with Upstream({"m": fails(status, message="bad thing")}) as up:
+        failed, usd = ask(up, retries=2)
+    assert len(up.calls) == tries and usd == 0
+    assert failed.reason == ("status 400: bad thing" if status == 400 else f"status {status}")
+    assert failed.refused == (status == 400)
+
+
+def test_a_second_try_may_succeed():
+    with Upstream({"m": fails(503, times=2, then=says("fine"))}) as up:
+        reply, usd = ask(up, retries=2)
+    assert reply.text == "fine" and len(up.calls) == 3 and usd == reply.usd
+
+
+def test_lost_tries_are_on_the_bill_of_a_call_that_succeeded():
+    turns = iter([hangs_up(), says("fine")])
+
+    async def behave(body, answer):
+        await next(turns)(body, answer)
+    with Upstream({"m": behave}) as up:
+        reply, usd = ask(up, retries=1)
+        assert usd == pytest.approx(reply.usd + worst(up))
+
+
+def test_retry_after_is_obeyed_or_the_call_given_up_at_once():
+    with Upstream({"m": fails(429, "retry-after-ms: 150", times=1, then=says("fine"))}) as up:
+        start = time.monotonic()
+        assert ask(up)[0].text == "fine" and time.monotonic() - start >= 0.15
+    with Upstream({"m": fails(429, "retry-after: 60")}) as up:
+        start = time.monotonic()
+        assert ask(up)[0].reason == "status 429" and time.monotonic() - start < 5
+        assert len(up.calls) == 1
+
+
+def test_a_wait_is_read_in_each_form_it_may_have():
+    assert _wait({"retry-after": "2"}) == 2 and _wait({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    assert _wait({}) is None and _wait({"retry-after": "soon"}) is None and _wait({"retry-after": "-1"}) is None
+    assert _wait({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}) == 0
+    assert _wait({"retry-after": "Fri, 01 Jan 2999 00:00:00 GMT"}) > 1e9
+
+
+def test_an_endpoint_that_is_gone_is_tried_again_and_costs_nothing():
+    with Upstream({}) as up:
+        base = up.base
+
+    async def once():
+        bill = Bill()
+        async with pool([Endpoint("m", "m", base, retries=1, backoff=0.01, **PRICES)]) as members:
+            with pytest.raises(CallFailed, match="no connection"):
+                await members["m"].ask(HELLO, bill, 10)
+        return bill.usd
+    assert asyncio.run(once()) == 0
+
+
+def test_a_failure_never_shows_the_key(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret-1")
+    with Upstream({"m": fails(400, message="wrong key secret-1 " + "x" * 5000)}) as up:
+        failed, _ = ask(up, api_key_env="SOME_KEY")
+    assert "wrong key [key]" in failed.reason and len(failed.reason) < 300
+
+
+def test_the_time_left_bounds_a_call_with_its_waits():
+    with Upstream({"m": slow()}) as up:
+        start = time.monotonic()
+        failed, _ = ask(up, seconds=0.2)
+    assert failed.reason == "timeout" and time.monotonic() - start < 5
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_no_more_calls_at_a_time_than_the_pool_file_allows():
+    async def crowd(up):
+        async with pool([endpoint(up, concurrency=3)]) as members:
+            return await asyncio.gather(*(members["m"].ask(HELLO, Bill(), 10) for _ in range(12)))
+    with Upstream({"m": slow(0.02)}) as up:
+        assert {r.text for r in asyncio.run(crowd(up))} == {"late"}
+    assert up.most_busy == 3
+
+
+def test_a_rate_spaces_calls_evenly():
+    async def crowd(up):
+        async with pool([endpoint(up, rate=60 * 20)]) as members:  # one each 50 ms
+            await asyncio.gather(*(members["m"].ask(HELLO, Bill(), 10) for _ in range(5)))
+    with Upstream({"m": says("a")}) as up:
+        start = time.monotonic()
+        asyncio.run(crowd(up))
+        assert time.monotonic() - start >= 4 * 0.05 * 0.95
+
+
+def test_places_are_given_back_by_calls_that_fail_or_are_left():
+    async def crowd(up):
+        async with pool([endpoint(up, concurrency=1, retries=0), endpoint(up, "s", concurrency=1)]) as members:
+            for _ in range(3):
+                with pytest.raises(CallFailed):
+                    await members["m"].ask(HELLO, Bill(), 10)
+            for _ in range(3):
+                chunks = members["s"].stream(HELLO, Bill(), 10)
+                await anext(chunks)
+                await chunks.aclose()
+            return (await members["s"].ask(HELLO, Bill(), 10)).text
+    with Upstream({"m": fails(500), "s": says("a b c")}) as up:
+        assert asyncio.run(crowd(up)) == "a b c"
+
+
+# ---------------------------------------------------------------- money
+
+
+def test_the_cap_holds_whatever_runs_at_the_same_time():
+    """What was held back is the most a call can cost, so no order of events passes the cap."""
+    async def crowd(up, ledger):
+        async with pool([endpoint(up, concurrency=50)], ledger) as members:
+            found = await asyncio.gather(*(members["m"].ask(HELLO, Bill(), 10) for _ in range(40)),
+                                         return_exceptions=True)
+        return [isinstance(one, CallFailed) for one in found]
+    with Upstream({"m": slow(0.05)}) as up:
+        one = worst(up)
+        ledger = Ledger(cap=7.5 * one)
+        failed = asyncio.run(crowd(up, ledger))
+        assert sum(failed) == 33 and len(up.calls) == 7 and up.most_busy == 7
+        assert ledger.held == 0 and ledger.spent == pytest.approx(7 * (10 + 2 * 5) / 1e6)
+
+
+def test_under_the_cap_a_call_fails_before_anything_is_sent():
+    with Upstream({"m": says("a")}) as up:
+        failed, usd = ask(up, ledger=Ledger(cap=0.99 * worst(up)))
+        assert "spend cap" in failed.reason and not up.calls and usd == 0 and not failed.retry
+        assert ask(up, ledger=Ledger(cap=1.01 * worst(up)))[0].text == "a"
+
+
+def test_a_cap_with_a_file_outlives_the_process_and_is_shared(tmp_path):
+    first, second = Ledger(1.0, tmp_path / "spend.db"), Ledger(1.0, tmp_path / "spend.db")
+    with first.hold(0.6, Bill()) as hold:
+        with pytest.raises(CapReached, match="spend cap"), second.hold(0.5, Bill()):
+            pass
+        hold.settle(0.1)
+    with second.hold(0.5, Bill()):
+        pass
+    first.close()
+    second.close()
+    again = Ledger(1.0, tmp_path / "spend.db")
+    assert again.spent == pytest.approx(0.6) and again.held == 0
+    again.close()
+
+
+def test_money_held_by_a_process_that_was_killed_stays_held(tmp_path):
+    script = ("import os, sys; from racer.pool.ledger import Bill, Ledger; "
+              "held = Ledger(1.0, sys.argv[1]).hold(0.7, Bill()); held.__enter__(); os._exit(9)")
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "spend.db")], timeout=60)
+    ledger = Ledger(1.0, tmp_path / "spend.db")
+    with pytest.raises(CapReached), ledger.hold(0.4, Bill()):
+        pass
+    assert killed.returncode == 9 and ledger.held == pytest.approx(0.7)
+    ledger.close()
+
+
+LIES = {"none": None, "negative": {"prompt_tokens": -5, "completion_tokens": -5},
+        "zero": {"prompt_tokens": 0, "completion_tokens": 0}, "text": {"prompt_tokens": "10", "completion_tokens": "5"},
+        "huge": {"prompt_tokens": 10, "completion_tokens": 10**12}, "nan": {"prompt_tokens": 10,
+                                                                            "completion_tokens": float("nan")},
+        "too few": {"prompt_tokens": 10, "completion_tokens": 1}, "true": {"prompt_tokens": True,
+                                                                           "completion_tokens": True}}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_usage_that_cannot_be_true_is_not_believed(lie):
+    text = "word " * 100
+    with Upstream({"m": returns(completion(text, {"model": "m"}) | {"usage": LIES[lie]})}) as up:
+        reply, usd = ask(up)
+        assert reply.text == text and not reply.usage.stated
+        assert usd == reply.usd == pytest.approx(worst(up)) and 0 < usd < 1
+
+
+# ---------------------------------------------------------------- cache
+
+
+def test_the_same_request_is_paid_once_and_another_is_not_mixed_up_with_it(tmp_path):
+    with Upstream({"m": says("first")}) as up:
+        cache = Cache(tmp_path / "cache.db")
+        first, _ = ask(up, cache=cache)
+        cache.close()
+        up.behaviours["m"] = says("second")
+        cache = Cache(tmp_path / "cache.db")
+        again, usd = ask(up, cache=cache)
+        other, _ = ask(up, HELLO | {"temperature": 0.1}, cache=cache)
+        cache.close()
+    assert (first.text, again.text, other.text) == ("first", "first", "second")
+    assert again.cached and again.usd == usd == 0 and not first.cached and len(up.calls) == 2
+    assert b"hello" not in (tmp_path / "cache.db").read_bytes()
+
+
+def test_failures_are_not_kept(tmp_path):
+    with Upstream({"m": fails(500, times=1, then=says("fine"))}) as up:
+        cache = Cache(tmp_path / "cache.db")
+        assert isinstance(ask(up, cache=cache, retries=0)[0], CallFailed)
+        assert ask(up, cache=cache, retries=0)[0].text == "fine"
+        cache.close()
+
+
+def test_the_cache_keeps_the_newest(tmp_path):
+    cache = Cache(tmp_path / "cache.db", entries=2)
+    for i in range(5):
+        cache.put(str(i), {"i": i})
+    assert [cache.get(str(i)) for i in range(5)] == [None, None, None, {"i": 3}, {"i": 4}]
+    cache.close()
+    count = sqlite3.connect(tmp_path / "cache.db")
+    assert count.execute("SELECT count(*) FROM replies").fetchone() == (2,)
+    count.close()
+
+
+# ---------------------------------------------------------------- streams
+
+
+def streamed(up: Upstream, seconds: float = 10.0, ledger: Ledger | None = None, **options):
+    """Stream from the model m; return the text, the failure or None, and the bill."""
+    async def once():
+        text, bill = "", Bill()
+        async with pool([endpoint(up, **options)], ledger) as members:
+            try:
+                async for chunk in members["m"].stream(HELLO, bill, seconds):
+                    text += "".join(c["delta"].get("content") or "" for c in chunk["choices"])
+            except CallFailed as failed:
+                return text, failed.reason, bill.usd
+        return text, None, bill.usd
+    return asyncio.run(once())
+
+
+def test_a_stream_comes_through_and_is_billed_by_its_usage():
+    with Upstream({"m": says("one two three", 10, 5)}) as up:
+        text, failed, usd = streamed(up)
+    assert (text, failed) == ("one two three ", None) and usd == pytest.approx((10 + 2 * 5) / 1e6)
+    assert up.calls[0].body["stream"] and up.calls[0].body["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("behaviour, text, reason", [
+    (dies_mid_stream(2), "word0 word1 ", "stream broke off"),
+    (dies_mid_stream(2, hang=True), "word0 word1 ", "timeout"),
+    (fails(500), "", "status 500"), (slow(), "", "timeout"), (hangs_up(), "", "no connection"),
+    (sends(b"data: {oh\n\n", kind="text/event-stream"), "", "malformed reply"),
+    (sends(b'data: {"choices": "x"}\n\n', kind="text/event-stream"), "", "malformed reply"),
+    (sends(b'data: {"error": {"message": "overloaded"}}\n\n', kind="text/event-stream"), "", "malformed reply")])
+def test_a_stream_that_breaks_says_so(behaviour, text, reason):
+    with Upstream({"m": behaviour}) as up:
+        ledger = Ledger()
+        found = streamed(up, ledger=ledger, timeout=0.4)
+        assert found[:2] == (text, reason)
+        assert found[2] == pytest.approx(0 if reason == "status 500" else worst(up, timeout=0.4))
+        assert ledger.held == 0
+
+
+# ---------------------------------------------------------------- the pool file
+
+
+GOOD = """
+models:
+  - {name: a, model: up/a, api_base: "http://x/v1", price_in: 1, price_out: 2}
+  - {name: b, model: up/b, api_base: "https://y/v1", api_key_env: KEY_B, price_in: 0.5, price_out: 0, timeout: 3}
+"""
+
+
+def test_a_pool_file_is_read_as_written(tmp_path):
+    (tmp_path / "pool.yaml").write_text(GOOD)
+    a, b = read(tmp_path / "pool.yaml")
+    assert (a.name, a.model, a.api_base, a.price_in, a.price_out, a.key()) == ("a", "up/a", "http://x/v1", 1, 2, None)
+    assert (b.price_in, b.timeout, b.api_key_env) == (0.5, 3, "KEY_B")
+
+
+@pytest.mark.parametrize("old, new, says", [
+    ("price_in: 1", "price: 1", "price"), ("price_in: 1", "price_in: free", "price_in"),
+    ("price_in: 1", "price_in: -1", "a: price_in is -1"), ("price_in: 1, ", "", "price_in"),
+    ("name: b", "name: a", "names a twice"), ("models:", "modles:", "modles"), ("http://x/v1", "x/v1", "api_base"),
+    ("timeout: 3", "timeout: 0", "b: timeout"), ("timeout: 3", "max_tokens_key: tokens", "max_tokens_key"),
+    ("timeout: 3", "prompt: no place", "{query}"), ("timeout: 3", "extract: '(a)(b)'", "2 groups"),
+    ("timeout: 3", "extract: '('", "regular expression"), ("timeout: 3", "rate: 0", "b: rate"),
+    (GOOD, "models: []", "names no model"), (GOOD, "- 1", "one key"), (GOOD, "a: [", "no pool file"),
+    (GOOD, "", "models"), (GOOD, "models: {a: 1}", "no pool file")])
+def test_a_wrong_pool_file_is_an_error_that_names_the_place(tmp_path, old, new, says):
+    assert old in GOOD
+    (tmp_path / "pool.yaml").write_text(GOOD.replace(old, new))
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path / "pool.yaml")
+    assert says in str(error.value) and "pool.yaml" in str(error.value)
+
+
+def test_presets_are_found_by_name_and_every_one_is_sound():
+    names = [path.stem for path in file.PRESETS.glob("*.yaml")]
+    assert names and all(read(name) for name in names)
+    with pytest.raises(ConfigError, match=names[0]):
+        read("no_such_pool")
+
+
+def test_a_key_that_is_not_in_the_environment_is_an_error_before_any_call(monkeypatch):
+    monkeypatch.delenv("KEY_B", raising=False)
+    with pytest.raises(ConfigError, match="KEY_B is not set"):
+        Pool([Endpoint("b", "b", "http://x/v1", api_key_env="KEY_B", **PRICES)])
+
+
+def test_the_pool_must_have_the_models_that_the_router_asks_for_and_no_others():
+    async def check(*names):
+        async with Pool([Endpoint(n, n, "http://x/v1", **PRICES) for n in names]) as pool:
+            pool.check(("a", "b"), beside=("judge",))
+    asyncio.run(check("judge", "b", "a"))
+    with pytest.raises(ConfigError, match="no entry for b"):
+        asyncio.run(check("a", "judge"))
+    with pytest.raises(ConfigError, match="names c"):
+        asyncio.run(check("a", "b", "c", "judge"))
