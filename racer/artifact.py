@@ -45,10 +45,14 @@ class Artifact:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the artifact; numbers keep every bit, and a cut of -inf is the string "-inf"."""
+        write_json(path, self.record())
+
+    def record(self) -> dict:
+        """Return the artifact as it is written: all of it, JSON-able."""
         reference = None if self.reference is None else self.models[self.reference]
-        write_json(path, dict(**asdict(self.rule), loss=self.loss, **calibrations.to_record(self.calibration),
-                              reference=reference, models=list(self.models), risk=asdict(self.risk),
-                              fingerprint=self.fingerprint, racer=__version__))
+        return dict(**asdict(self.rule), loss=self.loss, **calibrations.to_record(self.calibration),
+                    reference=reference, models=list(self.models), risk=asdict(self.risk),
+                    fingerprint=self.fingerprint, racer=__version__)
 
     def check(self, found: dict, models: tuple[str, ...]) -> None:
         """Raise `ConfigError` unless it was calibrated for this pool, in this order, and for what was found.

@@ -229,12 +229,16 @@ class RouteConfig:
 
     run: str = "???"
     query: str | None = None  # one text, verbatim
-    input: str | None = None  # a text file with one query a line, or JSONL with a `query` field
-    output: str | None = None  # a JSONL file; None: the terminal
+    input: str | None = None  # .jsonl with a `query` field, .parquet with a `query` column, .txt with one query a line
+    output: str | None = None  # a .jsonl or .parquet file; None: the terminal
     task: str | None = None  # of the one query, where the calibration is by task; in a JSONL file the field `task`
     group: str | None = None  # the same by group
     weight: float | None = None  # the same with known weights
     allow_uncertified: bool = False  # route by a calibration that was made for another router, saying so
+    chunk: int = 1024  # queries of a file that are in memory at once; a routing that is killed loses at most as many
+
+    def __post_init__(self):
+        _within("chunk", self.chunk, 1)
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""Ask a trained router who should answer: `python scripts/route.py run=DIR query="What is 2+2?"`, or input=FILE."""
+"""Ask a trained router who should answer: `python scripts/route.py run=DIR query="What is 2+2?"`, or input=FILE
+output=FILE, which goes on where it was when it was killed."""
 
 import hydra
 from omegaconf import DictConfig
@@ -15,13 +16,13 @@ def main(cfg: DictConfig) -> None:
         cli.refuse_sweep()
         cli.hush()
         settings = config.plain(cfg)
-        texts, records = routing.queries(settings)
+        source = routing.source_of(settings)
         router = Router.load(settings.run, settings.allow_uncertified)
-        decisions = router.route(texts, progress=len(texts) > 100, known=routing.known(records))
         if settings.output is None:
-            show.decisions(texts, decisions, router.artifact, router.settings.trained_on)
+            for texts, decisions in routing.routed(router, source):
+                show.decisions(texts, decisions, router.artifact, router.settings.trained_on)
         else:
-            print(f"written: {routing.write(settings.output, records, decisions)}")
+            print(f"written: {routing.route_rows(router, source, settings.output, progress=settings.query is None)}")
 
 
 if __name__ == "__main__":

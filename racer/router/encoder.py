@@ -12,6 +12,7 @@ from racer.errors import ConfigError
 from racer.router import backbone
 
 BATCH = 64  # texts per forward pass when scoring
+BLOCK = 256  # texts that are tokenised at once: what is cut off is in memory until then
 
 
 class Encoder(nn.Module):
@@ -30,7 +31,9 @@ class Encoder(nn.Module):
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each text, cut to `max_length` on the truncation side."""
-        return self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"] if texts else []
+        blocks = (texts[start:start + BLOCK] for start in range(0, len(texts), BLOCK))
+        return [ids for block in blocks
+                for ids in self.tokenizer(block, truncation=True, max_length=self.max_length)["input_ids"]]
 
     def pad(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
         """Return `input_ids` and `attention_mask`, both (B, T), T the longest of the batch, on the encoder's device."""

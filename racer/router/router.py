@@ -22,6 +22,8 @@ from racer.router.encoder import Encoder
 from racer.router.heads import Head
 from racer.router.kinds import HEADS
 from racer.router.spend import Spend
+from racer.routing import route_file
+from racer.rows import CHUNK
 
 BLOCK = 4096  # queries that the head sees at once
 SETTINGS, FINGERPRINTS, HEAD, COST, ENCODER = ("router.json", "fingerprints.json", "head.safetensors",
@@ -121,8 +123,10 @@ class Router:
         return self
 
     def embed(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
-        """Return the encoder's vectors (n, C) float32."""
-        return self.encoder.embed(list(texts), progress)
+        """Return the encoder's vectors (n, C) float32; a text that comes again is embedded once."""
+        places: dict[str, int] = {}
+        rows = [places.setdefault(text, len(places)) for text in texts]
+        return self.encoder.embed(list(places), progress)[rows]
 
     @torch.inference_mode()
     def of_vectors(self, vectors: np.ndarray, lengths: np.ndarray) -> Estimate:
@@ -160,9 +164,18 @@ class Router:
         empty = [i for i, text in enumerate(texts) if not text.strip()]
         if empty:
             raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
+        return decide(self.estimate(texts, progress), self.calibrated(), known, certified=self.uncertified is None)
+
+    def route_file(self, source: str | Path, output: str | Path, chunk: int = CHUNK, progress: bool = False) -> Path:
+        """Route a file of any length into another, in constant memory; killed, it goes on: `racer.routing.route_file`.
+        """
+        return route_file(self, source, output, chunk, progress)
+
+    def calibrated(self) -> Artifact:
+        """Return the calibration; raise `ConfigError` if there is none."""
         if self.artifact is None:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
-        return decide(self.estimate(texts, progress), self.artifact, known, certified=self.uncertified is None)
+        return self.artifact
 
 
 def lengths_of(texts: Sequence[str]) -> np.ndarray:

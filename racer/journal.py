@@ -1,0 +1,95 @@
+"""How long work on one file goes on where it was killed, without loss or repeat.
+
+Beside OUTPUT stand, while it is made: `OUTPUT.partial`, the work so far; `OUTPUT.state.json`, how much of that counts
+and what it was made of; `OUTPUT.lock`, so that two processes do not write one file.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from racer.errors import ConfigError
+from racer.files import write_json
+
+
+@dataclass(frozen=True)
+class State:
+    """How far the work is: `position` in the input, `n` queries done, `size` bytes of the partial file that count."""
+
+    made_of: dict[str, str]
+    position: tuple[int, int] = (0, 0)
+    n: int = 0
+    size: int = 0
+    done: bool = False
+
+
+class Journal:
+    """The work on one output; made by `opened`."""
+
+    def __init__(self, output: Path, made_of: dict[str, str]):
+        self.output, self.partial = output, Path(f"{output}.partial")
+        self.state_file = Path(f"{output}.state.json")
+        self.state = self._read(made_of)
+
+    def add(self, content: bytes, position: tuple[int, int], n: int) -> None:
+        """Append the work on `n` queries that end at `position`; once this returns, no kill can lose it."""
+        with open(self.partial, "ab") as file:
+            file.truncate(self.state.size)  # what was written but never noted is written again
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self._note(replace(self.state, position=position, n=self.state.n + n, size=self.state.size + len(content)))
+
+    def finish(self, make: Callable[[Path, Path], None]) -> None:
+        """Make the output of the partial file, which `make(partial, output)` moves or removes last of all."""
+        self._note(replace(self.state, done=True))
+        if self.partial.exists():  # else it was killed after that, before the state was gone
+            make(self.partial, self.output)
+        self.state_file.unlink()
+
+    def _note(self, state: State) -> None:
+        write_json(self.state_file, asdict(state))
+        self.state = state
+
+    def _read(self, made_of: dict[str, str]) -> State:
+        """Return the state to go on from; raise `ConfigError` if it is of other work, or does not fit its file."""
+        if not self.state_file.exists():
+            return State(made_of)
+        again = f"remove {self.state_file} and {self.partial} to begin again"
+        try:
+            state = State(**json.loads(self.state_file.read_text(encoding="utf-8")))
+            state = replace(state, position=tuple(state.position))
+            others = sorted(k for k in state.made_of.keys() | made_of.keys() if state.made_of.get(k) != made_of.get(k))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{self.state_file} tells nothing of work to go on with ({error}): {again}") from None
+        if others:
+            raise ConfigError(f"{self.output} was begun under another {', '.join(others)} ({state.n} queries are "
+                              f"done): start it with the same as then, give another output, or {again}")
+        size = self.partial.stat().st_size if self.partial.exists() else 0
+        if not state.done and size < state.size:
+            raise ConfigError(f"{self.partial} has {size} bytes, expected at least {state.size}: it was changed since, "
+                              f"{again}")
+        return state
+
+
+@contextmanager
+def opened(output: Path, made_of: dict[str, str]):
+    """Give the journal of an output, to begin or to go on; only what is the same in `made_of` goes on.
+
+    Raises `ConfigError` if the work was begun with anything else, or if another process is at it.
+    """
+    lock = Path(f"{output}.lock")
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield Journal(output, made_of)
+            finally:
+                lock.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+    except Timeout:
+        raise ConfigError(f"another process is writing {output} (it holds {lock}): wait for it, or give another "
+                          "output") from None
