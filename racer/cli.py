@@ -48,13 +48,22 @@ def hush() -> None:
 
 def refuse_sweep() -> None:
     """Raise `ConfigError` in a multirun: jobs of a later stage would overwrite each other."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if in_sweep():
         raise ConfigError("-m is for scripts/train.py, which uses a trained router again; this stage rewrites one run")
 
 
+def in_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def run_folder() -> Path:
-    """Return the folder of this job: `run_dir`, or in a sweep the job's own below it."""
+    """Return the folder of this job: `run_dir`; in a sweep that of the sweep, which the jobs' folders lie in."""
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def overrides() -> list[str]:
+    """Return the settings given to this job on the command line or by the sweep, as written: `risk.alpha=0.1`."""
+    return sorted(HydraConfig.get().overrides.task)
 
 
 def explicit(cfg: DictConfig) -> dict:

@@ -189,6 +189,7 @@ class TrackingConfig:
     project: str = "racer"
     group: str | None = None
     name: str | None = None
+    id: str | None = None  # of the wandb run; None: a new one
     checkpoint: bool = True  # log the router as a wandb artifact
 
     def __post_init__(self):
@@ -263,10 +264,23 @@ class PrepareConfig:
     out: str = "???"  # the folder to write
 
 
+@dataclass
+class GatherConfig:
+    """`scripts/gather.py`."""
+
+    sweep: str = "???"  # the folder of a sweep
+    against: str | None = None  # an override, `sets.family=probability`: what each job differs from its twin with it
+
+    def __post_init__(self):
+        if self.against is not None and "=" not in self.against:
+            raise ConfigError(f"against is {self.against!r}, expected an override: sets.family=probability")
+
+
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
-                         "prepare_schema": PrepareConfig, "plan_schema": PlanConfig}.items():
+                         "prepare_schema": PrepareConfig, "plan_schema": PlanConfig,
+                         "gather_schema": GatherConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

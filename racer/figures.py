@@ -32,9 +32,9 @@ def risk_and_size(curve: dict, report: dict) -> Figure:
     left.plot([0, max(alphas, default=1)], [0, max(alphas, default=1)], color=GREY, linestyle="--",
               label="promised")
     _errorbar(left, alphas, [m["risk"][report["loss"]] for m in curve.values()], BLUE, "observed on test")
-    _labels(left, "risk level alpha", f"{report['loss']} risk")
+    labels(left, "risk level alpha", f"{report['loss']} risk")
     _errorbar(right, alphas, [m["set_size"] for m in curve.values()], BLUE, "models called")
-    _labels(right, "risk level alpha", f"set size (of {len(report['models'])})")
+    labels(right, "risk level alpha", f"set size (of {len(report['models'])})")
     share = right.twinx()
     _errorbar(share, alphas, [m["abstention"] for m in curve.values()], ORANGE, "abstained")
     share.set(ylim=(0, 1), ylabel="share abstained")
@@ -47,9 +47,9 @@ def risk_and_size(curve: dict, report: dict) -> Figure:
 def set_size_histogram(report: dict) -> Figure:
     figure, (axis,) = _figure(report, f"set sizes at alpha = {report['alpha']:g}")
     shares = list(report["set_size_histogram"].values())  # of the sizes 0, 1, ... M
-    axis.bar(range(len(shares)), [share["value"] for share in shares], yerr=_bars(shares), capsize=2,
+    axis.bar(range(len(shares)), [share["value"] for share in shares], yerr=bars(shares), capsize=2,
              color=[ORANGE] + [BLUE] * (len(shares) - 1), error_kw={"elinewidth": 1})
-    _labels(axis, "models in the set (0: abstained)", "share of test queries")
+    labels(axis, "models in the set (0: abstained)", "share of test queries")
     return figure
 
 
@@ -58,7 +58,7 @@ def reliability_diagram(scores: Scores, report: dict) -> Figure:
     points = reliability(scores.of_split("test"))
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect")
     _errorbar(axis, [p["predicted"] for p in points], [p["observed"] for p in points], BLUE, "observed on test")
-    _labels(axis, "predicted probability of being right", "share right")
+    labels(axis, "predicted probability of being right", "share right")
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.legend(frameon=False)
     return figure
@@ -71,12 +71,12 @@ def accuracy_cost(curve: dict, report: dict) -> Figure:
     for measured in curve.values():
         x = measured["cost"]["usd"] if priced else measured["set_size"]
         axis.errorbar(1000 * x["value"] if priced else x["value"], measured["set_accuracy"]["value"],
-                      yerr=_bars([measured["set_accuracy"]]), color=BLUE, fmt="o", markersize=3.5, capsize=2,
+                      yerr=bars([measured["set_accuracy"]]), color=BLUE, fmt="o", markersize=3.5, capsize=2,
                       label="RACER sets, one point per alpha" if measured is next(iter(curve.values())) else None)
     for (x, y), names in _places(report["baselines"], priced).items():
         axis.plot(x, y, "s", color=GREEN if "oracle" in names else GREY, markersize=5)
         axis.annotate(", ".join(names), (x, y), xytext=(5, -9), textcoords="offset points", fontsize=8, color="#444")
-    _labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
+    labels(axis, "USD per 1000 queries, every call billed" if priced else "models called per query",
             "a right model was called", from_zero=False)
     axis.margins(x=0.12)
     if curve:
@@ -102,7 +102,8 @@ def _figure(report: dict, title: str, panels: int = 1):
     return figure, axes
 
 
-def _labels(axis, x: str, y: str, from_zero: bool = True) -> None:
+def labels(axis, x: str, y: str, from_zero: bool = True) -> None:
+    """Name the axes and give the panel the looks that all share."""
     axis.set(xlabel=x, ylabel=y)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
@@ -111,12 +112,13 @@ def _labels(axis, x: str, y: str, from_zero: bool = True) -> None:
         axis.set_ylim(bottom=0)
 
 
-def _bars(measured: list[dict]) -> list[list[float]]:
+def bars(measured: list[dict]) -> list[list[float]]:
+    """Return how far the intervals reach below and above the values, as errorbar takes them."""
     return [[m["value"] - m["low"] for m in measured], [m["high"] - m["value"] for m in measured]]
 
 
 def _errorbar(axis, x: list[float], measured: list[dict], color: str, label: str) -> None:
-    axis.errorbar(x, [m["value"] for m in measured], yerr=_bars(measured), color=color, label=label, **STYLE)
+    axis.errorbar(x, [m["value"] for m in measured], yerr=bars(measured), color=color, label=label, **STYLE)
 
 
 def _merged(*axes) -> tuple[list, list]:

@@ -46,3 +46,22 @@ def over_splits(values: np.ndarray, test_share: float = 0.5) -> dict | None:
     spread = math.sqrt((1 / repeats + test_share / (1 - test_share)) * float(np.var(values, ddof=1)))
     value, half = float(np.mean(values)), float(special.stdtrit(repeats - 1, 0.975)) * spread
     return {"value": value, "low": value - half, "high": value + half}
+
+
+def over_seeds(values: np.ndarray) -> dict:
+    """Return the mean of a number over R >= 2 independent trainings, values (R,), with Student's t."""
+    value, count = float(np.mean(values)), len(values)
+    half = float(special.stdtrit(count - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def paired(differences: np.ndarray, rng: np.random.Generator, repeats: int = 2000) -> dict:
+    """Return the mean of what two methods differ by on the same queries, (n,), with its bootstrap interval.
+
+    Queries are drawn anew with replacement, `repeats` times; the interval lies between the 2.5 and 97.5 % points of the
+    means (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
+    """
+    n = len(differences)
+    means = [differences[rng.integers(n, size=n)].mean() for _ in range(repeats)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"value": float(np.mean(differences)), "low": float(low), "high": float(high)}

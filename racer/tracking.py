@@ -60,7 +60,8 @@ class Tracker:
             import wandb
 
             self.run = wandb.init(
-                project=self.settings.project, group=self.settings.group, name=self.settings.name, dir=self.run_dir,
+                project=self.settings.project, group=self.settings.group, name=self.settings.name,
+                id=self.settings.id, dir=self.run_dir,
                 config=self.config, mode=self.settings.wandb, reinit="finish_previous",
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True))
             self.run.define_metric("train/*", step_metric="train/step")

@@ -1,11 +1,13 @@
-"""The main job: table, router, scores, calibration, report. `python scripts/train.py [key=value ...]`"""
+"""The main job: table, router, scores, calibration, report. `python scripts/train.py [key=value ...]`; with -m a sweep
+over settings, whose numbers `python scripts/gather.py sweep=DIR` puts into one table."""
 
 from dataclasses import replace
 
 import hydra
 from omegaconf import DictConfig
 
-from racer import cli, config, pipeline, show
+from racer import cli, config, pipeline, show, sweep
+from racer.config import Config
 
 config.register()
 
@@ -15,9 +17,16 @@ config.register()
 def main(cfg: DictConfig) -> None:
     with cli.clear_errors():
         cli.hush()
-        evaluation = pipeline.run(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
-        if evaluation is not None:
-            show.report(evaluation.report, evaluation.figures)
+        if cli.in_sweep():
+            sweep.do(cfg, cli.run_folder(), cli.overrides(), job)
+        else:
+            job(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
+
+
+def job(settings: Config) -> None:
+    evaluation = pipeline.run(settings)
+    if evaluation is not None:
+        show.report(evaluation.report, evaluation.figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", 
         "online", "ltt", "risk", "calibrations", "estimate", "coupling", "rule", "problem", "traffic", "methods",
         "plan", "fingerprints", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision",
         "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors", "answers", "ballots",
-        "votes", "learned", "aggregate", "rows", "routed", "journal", "sequential"]
+        "votes", "learned", "aggregate", "rows", "routed", "journal", "sequential", "jobs"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 
@@ -41,7 +41,7 @@ def test_importing_racer_is_light():
     assert imports(["racer"], [*HEAVY, "numpy", "scipy", "pyarrow"]) == ""
 
 
-@pytest.mark.parametrize("module", ["racer.stages", "racer.cli", "racer.pool"])
+@pytest.mark.parametrize("module", ["racer.stages", "racer.cli", "racer.pool", "racer.gather", "racer.comparison"])
 def test_calibration_and_its_command_line_need_no_torch(module):
     assert imports([module], TRAINING) == ""
 

@@ -1,5 +1,6 @@
 """The commands, as a user types them: each script runs as a process of its own."""
 
+import csv
 import json
 import os
 import shutil
@@ -43,15 +44,21 @@ def test_train_reports_and_names_its_figures(small_config, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # nothing is written anywhere else
 
 
-def test_a_sweep_trains_each_router_once_and_every_run_is_whole(small_config, tmp_path):
+def test_a_sweep_trains_each_router_once_and_an_infeasible_job_stops_no_other(small_config, tmp_path):
     cache = tmp_path / "cache"
-    script("train", "-m", *SMALL, f"cache_dir={cache}", "hydra.sweep.dir=sweep", "risk.alpha=0.1,0.2",
-           "head=multilabel,softmax", "data.n=300", cwd=tmp_path)
-    runs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
-    assert [r.name for r in runs] == ["0", "1", "2", "3"]
+    said = script("train", "-m", *SMALL, f"cache_dir={cache}", "hydra.sweep.dir=sweep", "risk.alpha=0.001,0.1,0.2",
+                  "head=multilabel,softmax", "data.n=300", cwd=tmp_path, fails=True)
+    assert said.count("error: infeasible: ") == said.count("needs n >= 2302") == 2
     assert len([p for p in (cache / "routers").iterdir() if p.is_dir()]) == 2
-    alphas = [read(r / "report.json")["alpha"] for r in runs]
-    assert sorted(alphas) == [0.1, 0.1, 0.2, 0.2]
+    runs = [path.parent for path in (tmp_path / "sweep").glob("*/report.json")]
+    assert sorted(read(r / "report.json")["alpha"] for r in runs) == [0.1, 0.1, 0.2, 0.2]
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is not for one table of a sweep')")
+    blocked = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    assert "infeasible: " in script("gather", "sweep=sweep", "against=head=softmax", cwd=tmp_path, **blocked)
+    with open(tmp_path / "sweep" / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["state"] for r in rows].count("done") == 4 and len(rows) == 6
+    assert all("needs n >= 2302" in r["reason"] and not r["set_size/value"] for r in rows if r["state"] == "infeasible")
     shutil.rmtree(cache)
     printed = script("route", f"run={runs[3]}", "query=What is 2+2?", cwd=tmp_path)
     assert "What is 2+2?" in printed
@@ -128,6 +135,9 @@ def test_a_plan_is_made_from_a_table_alone(tmp_path):
     (("calibrate", "run=nowhere"), "no run in nowhere"),
     (("calibrate", "scores=nowhere.npz", "run_dir=x"), "no scores at nowhere.npz"),
     (("evaluate",), "run=DIR is missing"),
+    (("gather",), "sweep=... is missing"),
+    (("gather", "sweep=nowhere"), "no jobs in nowhere"),
+    (("gather", "sweep=nowhere", "against=gap"), "against is 'gap'"),
     (("evaluate", "-m", "run=a,b"), "-m is for scripts/train.py"),
     (("route", "query=hello"), "run=... is missing"),
     (("route", "run=nowhere", "query=hello"), "no router in nowhere"),
