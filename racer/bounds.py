@@ -10,7 +10,8 @@ They say the same: `upper(losses, delta, bound) <= alpha` exactly when `p_value(
 `empirical_bernstein`: Maurer and Pontil, COLT 2009, Theorem 4. Uses the variance over the queries.
 `wsr`: Waudby-Smith and Ramdas, arXiv 2010.09686, see `racer.betting`. Mostly the tightest for fractional losses.
        Its gambler meets the queries one after the other; tables are often sorted by task, so the rows are shuffled
-       first, by a permutation drawn once for each n. The promise counts that draw in.
+       first, by a permutation drawn once for each n. The promise counts that draw in. A gambler lucky with the first
+       queries may end below the mean of all; the bound is then that mean, which promises no less.
 """
 
 from collections.abc import Callable
@@ -58,6 +59,14 @@ def dkw_width(n: int, delta: float) -> float:
     if not 0 < delta <= 0.5:
         raise ConfigError(f"risk.delta is {delta}, expected a probability above 0 and at most 0.5 for a DKW band")
     return float(min(np.sqrt(-np.log(delta) / (2 * n)), 1.0)) if n else 1.0
+
+
+def chernoff_n(mean: float, alpha: float, delta: float) -> int:
+    """Return about how many queries of mean loss `mean` < `alpha` have a p-value of at most `delta`.
+
+    So many suffice for Hoeffding's (2.1), with the relative entropy, hence for `hoeffding_bentkus` and `binomial`.
+    """
+    return int(np.ceil(-np.log(delta) / _relative_entropy(mean, alpha)))
 
 
 # ---------------------------------------------------------------- losses of 0 and 1, by their count
@@ -143,11 +152,13 @@ def _bernstein_terms(x: np.ndarray) -> tuple[np.ndarray, float]:
 def _wsr_upper(x: np.ndarray, delta: float) -> np.ndarray:
     low = np.full(x.shape[1], np.expm1(-np.log(delta) / len(x)))  # below it not even losses of 0 pay enough
     most = most_log_capital(_shuffled(x))
-    return _least(lambda r: most(r) >= -np.log(delta), np.minimum(low, 1.0))
+    won = _least(lambda r: most(r) >= -np.log(delta), np.minimum(low, 1.0))
+    return np.maximum(won, x.mean(axis=0))
 
 
 def _wsr_p(x: np.ndarray, alpha: float) -> np.ndarray:
-    return np.exp(-np.maximum(most_log_capital(_shuffled(x))(alpha), 0))
+    p = np.exp(-np.maximum(most_log_capital(_shuffled(x))(alpha), 0))
+    return np.where(x.mean(axis=0) > alpha, 1.0, p)
 
 
 def _shuffled(x: np.ndarray) -> np.ndarray:

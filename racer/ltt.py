@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from racer import bounded, testing
-from racer.bounds import upper
+from racer.bounds import chernoff_n, upper
 from racer.context import Context
 from racer.errors import Infeasible
 from racer.losses import Truth
@@ -82,12 +82,19 @@ def choose(p: np.ndarray, order: np.ndarray, cost: np.ndarray, delta: float, pro
     return (int(certified[np.argmin(cost[certified])]) if certified.size else None), int(certified.size)
 
 
-def nothing_certified(first: list[dict], n: int, tested: int, delta: float) -> Infeasible:
-    """Return the error that says what the most promising configuration reaches; `first` are its risks."""
+def nothing_certified(first: list[dict], n: int, tested: int, delta: float, level: float) -> Infeasible:
+    """Return the error that says what the most promising configuration reaches, and about what n it would need.
+
+    `first` are its risks; `level` is that of its own test, `delta` that of all.
+    """
     reached = ", ".join(f"{r['loss']} {r['bound']:.4f} (wanted {r['alpha']:g})" for r in first)
+    above = [r["loss"] for r in first if r["observed"] >= r["alpha"]]
+    needed = None if above else max(n + 1, *(chernoff_n(r["observed"], r["alpha"], level) for r in first))
+    help_ = (f"Calibrate on about {needed} queries, or raise these levels" if needed else
+             f"More queries would hardly help: its mean {' and '.join(above)} is above the wanted. Raise the levels")
     return Infeasible(f"none of {tested} configurations keeps the promised risks on {n} calibration queries at "
-                      f"delta={delta:g}; bounds of the most promising one: {reached}. Raise these levels, or calibrate "
-                      "on more queries", n=n, needed=None, reachable=first[0]["bound"])
+                      f"delta={delta:g}; bounds of the most promising one: {reached}. {help_}",
+                      n=n, needed=needed, reachable=first[0]["bound"])
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,8 @@ def learn_then_test(problem: Problem) -> CertifiedCalibration:
     risks = tuple(_kept(losses, loss, alpha, risk) for losses, (loss, alpha) in
                   zip(now.losses(k), risk.promises, strict=True))
     if best is None:
-        raise nothing_certified(list(risks), n, len(order), risk.delta)
+        raise nothing_certified(list(risks), n, len(order), risk.delta,
+                                testing.first_level(risk.delta, len(order), risk.testing))
     size, cut = divmod(best, len(cuts))
     return CertifiedCalibration("ltt", risk.alpha, risk.delta, float(cuts[cut]), sizes[size], n, risks[0]["bound"],
                                 risks, risk.testing, len(order), certified, float(cost[best]))

@@ -76,9 +76,10 @@ class Risk:
                               "set risk.bound=auto")
         if self.method in ONE_NUMBER and self.loss not in SERVED:
             raise ConfigError(f"risk.method={self.method} is for losses of 0 or 1 ({', '.join(SERVED)}), got risk.loss="
-                              f"{self.loss}: set risk.method=crc, pac or ltt")
+                              f"{self.loss}: set risk.method=crc, pac or ltt, or another risk.loss")
         if self.also and self.method != "ltt":
-            raise ConfigError(f"risk.also is for risk.method=ltt, got {self.method}: several risks at once need ltt")
+            raise ConfigError(f"risk.also is for risk.method=ltt, got {self.method}: several risks at once need "
+                              "ltt; set risk.also=[] for one")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

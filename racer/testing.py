@@ -38,6 +38,11 @@ def rejected(p: np.ndarray, delta: float, procedure: str) -> np.ndarray:
     raise ConfigError(f"risk.procedure is {procedure!r}, expected one of {', '.join(PROCEDURES)}")
 
 
+def first_level(delta: float, tested: int, procedure: str) -> float:
+    """Return the level at which the first of `tested` hypotheses must be rejected: all of `delta` in a sequence."""
+    return delta / tested if procedure in ("bonferroni", "holm") else delta
+
+
 def all_risks(p: np.ndarray) -> np.ndarray:
     """Return a p-value (K,) of "some risk of this configuration is too high" from those of its risks, `p` (K, R).
 

@@ -234,8 +234,8 @@ def capital_by_hand(x: list[float], r: float, tuned: float = 0.05) -> float:
 @pytest.mark.parametrize("r", [0.02, 0.3, 0.9])
 def test_wsr_is_the_gambler_of_the_slow_loop(n, r):
     x = columns(n, seed=4)
-    capital = [capital_by_hand(shuffled(column), r) for column in x.T]
-    np.testing.assert_allclose(p_value(x, r, "wsr"), [min(1, 1 / most) for most in capital], rtol=1e-9)
+    capital = [0.0 if column.mean() > r else capital_by_hand(shuffled(column), r) for column in x.T]
+    np.testing.assert_allclose(p_value(x, r, "wsr"), [1 / max(1, most) for most in capital], rtol=1e-9)
 
 
 @pytest.mark.parametrize("delta", [0.01, 0.1, 0.5])
@@ -247,7 +247,16 @@ def test_wsr_bound_by_root_search_over_the_slow_loop(n, delta):
             assert bound == 1
         else:
             root = optimize.brentq(lambda r, x=column: capital_by_hand(shuffled(x), r) - 1 / delta, 1e-9, 1)
-            assert bound == pytest.approx(root, abs=1e-9)
+            assert bound == pytest.approx(max(root, column.mean()), abs=1e-9)
+
+
+def test_wsr_never_lies_below_the_mean_of_what_was_seen_however_lucky_the_first_queries():
+    n = 400
+    x = np.zeros(n)
+    x[np.random.default_rng(0).permutation(n)[n // 2:]] = 0.8  # the gambler meets the good half first
+    assert capital_by_hand(shuffled(x), 0.2) > 1e6  # enough for a bound of less than .2, though the mean is .4
+    assert upper(x, 0.1, "wsr") == x.mean() and p_value(x, np.nextafter(x.mean(), 0), "wsr") == 1
+    assert p_value(x, x.mean(), "wsr") < 1e-6
 
 
 def test_wsr_keeps_what_was_won_before_a_losing_streak():
