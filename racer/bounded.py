@@ -48,8 +48,13 @@ class BoundedCalibration:
         """No law of the observed risk is known for losses between 0 and 1."""
 
     def lines(self) -> list[str]:
-        return [f"cut {self.cut:.6g}: mean loss {self.observed:.4f} on {self.n} calibration queries; bound "
+        return [f"cut {shown(self.cut)}: mean loss {self.observed:.4f} on {self.n} calibration queries; bound "
                 f"{self.bound:.4f} ({self.bound_by})"]
+
+
+def shown(cut: float) -> str:
+    """Return the cut as a person reads it."""
+    return f"{cut:.6g}" if cut < EVERYTHING else "that admits every model the hard limits allow"
 
 
 def grid(s: np.ndarray, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from racer.band import BandCalibration
-from racer.bounded import EVERYTHING, BoundedCalibration
+from racer.bounded import EVERYTHING, BoundedCalibration, shown
 from racer.conformal import Calibration as CountCalibration
 from racer.context import Context
 from racer.errors import ConfigError
@@ -188,7 +188,7 @@ class Online:
         """The promise is for the mean over a stream with moving cuts, not for the cut in hand."""
 
     def lines(self) -> list[str]:
-        return [f"cut {self.cut:.6g} for the next query, after {self.tracker.count}; it moves with the losses seen",
+        return [f"cut {shown(self.cut)} for the next query, after {self.tracker.count}; it moves with the losses seen",
                 f"the mean loss of the first {self.n} queries of any stream is at most {self.bound:.4f}"]
 
 

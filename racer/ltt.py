@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from racer import bounded, testing
+from racer.bounded import shown
 from racer.bounds import chernoff_n, upper
 from racer.context import Context
 from racer.errors import Infeasible
@@ -56,8 +57,8 @@ class CertifiedCalibration:
 
     def lines(self) -> list[str]:
         most = "" if self.size is None else f", at most {self.size} models"
-        return [f"cut {self.cut:.6g}{most}: the cheapest of {self.certified} certified configurations, {self.tested} "
-                f"tested ({self.testing})",
+        return [f"cut {shown(self.cut)}{most}: the cheapest of {self.certified} certified configurations, "
+                f"{self.tested} tested ({self.testing})",
                 *(f"{r['loss']}: mean {r['observed']:.4f} on {self.n} calibration queries, bound {r['bound']:.4f}, "
                   f"promised {r['alpha']:g}" for r in self.risks)]
 

@@ -149,8 +149,8 @@ class OnlineLevel:
     `sample` (n,) is S of the calibration queries, ascending. The tracker's cut is a rank in [0, n / (n + 1)], which is
     1 - alpha_t: the same update on another scale, so `tracker.bound` holds as it stands, whatever the range of S. The
     cut is the smallest S of the sample whose rank k / (n + 1) exceeds the tracker's, so that an error is just a rank
-    above it; it begins as that of `crc` or the S next to it. Past the last S it is `beyond`, by default all models
-    within the hard limits; below rank 0 it is -inf. arXiv 2106.00170, equation 2 and Proposition 4.1.
+    above it; it begins as that of `crc` or the S next to it. Past the last finite S it is `beyond`, by default all
+    models within the hard limits; below rank 0 it is -inf. arXiv 2106.00170, equation 2 and Proposition 4.1.
     """
 
     sample: np.ndarray
@@ -169,8 +169,9 @@ class OnlineLevel:
     def run(self, served: np.ndarray, asked: np.ndarray | None = None) -> Trace:
         """Return what `update` would do along the stream `served` (T,); see `OnlineCut.run`."""
         served = _stream(served)
-        rank = np.searchsorted(self.sample, served, side="left")  # (T,) how many of the sample lie below S
-        ranks, after = self.tracker._follow(rank / (len(self.sample) + 1), asked)
+        below = np.searchsorted(self.sample, served, side="left")  # (T,) how many of the sample lie below S
+        rank = np.where(served > self.beyond, np.inf, below / (len(self.sample) + 1))  # no cut serves S = +inf
+        ranks, after = self.tracker._follow(rank, asked)
         cuts = self._cuts(ranks)
         trace = self.tracker._trace(served, cuts, after, asked)
         return replace(trace, after=replace(self, tracker=trace.after))
@@ -178,7 +179,7 @@ class OnlineLevel:
     def _cuts(self, ranks: np.ndarray) -> np.ndarray:
         n = len(self.sample)
         grid = np.arange(1, n + 1) / (n + 1)
-        ladder = np.concatenate([[-np.inf], self.sample, [self.beyond]])  # (n + 2,)
+        ladder = np.concatenate([[-np.inf], np.minimum(self.sample, self.beyond), [self.beyond]])  # (n + 2,)
         return ladder[np.where(ranks < 0, 0, 1 + np.searchsorted(grid, ranks, side="right"))]
 
 

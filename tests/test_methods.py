@@ -488,9 +488,12 @@ def test_what_hard_limits_leave_unserved_comes_on_top_of_the_bound_of_a_stream(t
     artifact = stages.calibrate_run(tmp_path, SetsConfig("probability", max_size=1), risk)
     test = load(tmp_path / "scores.npz").of_split("test")
     asked = select(artifact.rule.of_scores(test), bounded.EVERYTHING)
-    stream = stages.evaluate_run(tmp_path).report["stream"]
+    result = stages.evaluate_run(tmp_path).report
+    stream, sizes = result["stream"], result["set_size_histogram"]
     assert stream["lost"] == loss(asked, test.outcomes, "miss").mean() and stream["risk"] <= stream["bound"]
     assert stream["risk"] > stream["bound"] - stream["lost"]  # what would hold without limits
+    assert max(int(size) for size, share in sizes.items() if share["value"]) == 1
+    assert "every model the hard limits allow" in artifact.lines()[0]
     assert "on top of this promise" in artifact.lines()[-1]
 
 

@@ -48,10 +48,12 @@ def test_run_is_the_update_along_the_stream(step, decay):
     rng = np.random.default_rng(0)
     start = OnlineCut(0.25, 0.2, -1.0, 1.0, step, decay)
     level = online_level(np.round(rng.random(37), 1), 0.2, step, decay)
+    limited = online_level(np.append(level.sample, np.full(11, np.inf)), 0.2, step, decay)  # more lost than alpha
     for name, served in {**streams(rng, 400), "of the sample": np.round(rng.random(400), 1)}.items():
         served = np.where(rng.random(400) < 0.05, np.inf, np.where(rng.random(400) < 0.05, -np.inf, served))
-        for state in (start, level):
+        for state in (start, level, limited):
             cuts, losses, after = walk(state, served)
+            assert not (cuts == np.inf).any() and losses[served == np.inf].all()
             trace = state.run(served)
             assert trace.cuts == pytest.approx(cuts, rel=1e-9, abs=1e-9), name
             assert (trace.losses == losses).all() and trace.losses.dtype == bool
