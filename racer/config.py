@@ -228,7 +228,7 @@ class StageConfig(Config):
 class RouteConfig:
     """`scripts/route.py`."""
 
-    run: str = "???"
+    run: str = "???"  # the folder of a run, or OWNER/NAME on the Hugging Face hub
     query: str | None = None  # one text, verbatim
     input: str | None = None  # .jsonl with a `query` field, .parquet with a `query` column, .txt with one query a line
     output: str | None = None  # a .jsonl or .parquet file; None: the terminal
@@ -240,6 +240,17 @@ class RouteConfig:
 
     def __post_init__(self):
         _within("chunk", self.chunk, 1)
+
+
+@dataclass
+class PushConfig:
+    """`scripts/push.py`."""
+
+    run: str = "???"
+    repo: str = "???"  # OWNER/NAME on the Hugging Face hub
+    folder: str | None = None  # write everything there, card included, and put nothing on the hub
+    private: bool = True  # of a repository that is made: only its owner sees it
+    revision: str | None = None  # a branch other than main
 
 
 @dataclass
@@ -279,7 +290,7 @@ class GatherConfig:
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
-                         "prepare_schema": PrepareConfig, "plan_schema": PlanConfig,
+                         "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
                          "gather_schema": GatherConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 

@@ -166,7 +166,7 @@ def of_file(path: str | Path, size: int = CHUNK) -> Lines | Rows:
 def _object(text: str, where: str) -> dict:
     """Return the JSON object in a line, which must have a `query` and none of the fields that routing adds."""
     try:
-        record = json.loads(text, object_pairs_hook=_once)
+        record = DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", str(error))
         raise TableError(f"{where}: not JSON ({reason}); expected an object with a `query`") from None
@@ -182,6 +182,9 @@ def _once(pairs: list[tuple]) -> dict:
     if len(record) < len(pairs):
         raise ValueError("a field stands in it twice")
     return record
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _text(value, where: str) -> str:

@@ -143,6 +143,7 @@ def test_a_plan_is_made_from_a_table_alone(tmp_path):
     (("route", "run=nowhere", "query=hello"), "no router in nowhere"),
     (("route", "run=nowhere", "query=hello", "output=no/such/out.jsonl"), "its folder does not exist"),
     (("prepare", "out=x", "data.path=nowhere.csv"), "no such file or folder"),
+    (("push", "run=nowhere", "repo=acme/x"), "no router in nowhere"),
 ])
 def test_mistakes_are_one_clear_line(arguments, says, tmp_path, monkeypatch):
     monkeypatch.delenv("RACER_DATA", raising=False)
@@ -172,6 +173,12 @@ def test_route_adds_decisions_to_the_lines_of_a_file(run, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"query": "fine"}\n{"text": "no query"}\n')
     said = script("route", f"run={run}", "input=bad.jsonl", cwd=tmp_path, fails=True)
     assert "bad.jsonl, line 2" in said
+
+
+def test_push_writes_to_a_folder_what_would_be_put_on_the_hub(run, tmp_path):
+    script("push", f"run={run}", "repo=acme/kitchen", "folder=out", cwd=tmp_path)
+    assert 'load("acme/kitchen")' in (tmp_path / "out" / "README.md").read_text()
+    assert read(tmp_path / "out" / "calibration.json") == read(run / "calibration.json")
 
 
 def test_prepare_writes_a_table_that_trains(tmp_path):

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from racer import artifact, hashing
+from racer import artifact, hashing, hub
 from racer.artifact import Artifact
 from racer.config import EncoderConfig
 from racer.decision import Decision, decide
@@ -63,7 +64,8 @@ class Router:
 
     def __init__(self, settings: Settings, encoder: Encoder, head: Head, spend: Spend | None):
         self.settings, self.encoder, self.head, self.spend = settings, encoder.eval(), head.eval(), spend
-        self.fingerprint: str | None = None  # known once saved or loaded
+        self.fingerprint: str | None = None  # known once written or loaded
+        self.home: Path | None = None  # the run that it was loaded from
         self.artifact: Artifact | None = None
         self.uncertified: str | None = None  # why the calibration is not for this router
 
@@ -72,14 +74,16 @@ class Router:
         return self.settings.models
 
     @classmethod
-    def load(cls, run: str | Path, allow_uncertified: bool = False) -> "Router":
-        """Return the router of a run folder, with its calibration if there is one.
+    def load(cls, run: str | Path, allow_uncertified: bool = False, revision: str | None = None) -> "Router":
+        """Return the router of a run folder, or of OWNER/NAME on the Hugging Face hub, with its calibration if there is
+        one; `revision` is a branch, tag or commit on the hub.
 
         Raises `ConfigError` if a file of the router is not the one that was saved, or if the calibration
         was made for another router. With `allow_uncertified` it routes anyway, saying so in every decision;
         a calibration for another pool, or another order of it, is refused all the same.
         """
-        run, folder = Path(run), Path(run) / "router"
+        run = hub.located(run, revision)
+        folder = run / hub.ROUTER
         fingerprint, uncertified = _fingerprint(folder, allow_uncertified)
         record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         settings = Settings(**record | {"models": tuple(record["models"])})
@@ -89,7 +93,7 @@ class Router:
         if spend:
             spend.load_state_dict(load_file(folder / COST))
         router = cls(settings, encoder, head, spend)
-        router.fingerprint = fingerprint
+        router.fingerprint, router.home = fingerprint, run
         if (run / "calibration.json").is_file():
             router.artifact = artifact.load(run / "calibration.json")
             router.artifact.check_pool(router.models)
@@ -100,7 +104,33 @@ class Router:
                 raise ConfigError(router.uncertified)
         return router
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: str | Path, name: str | None = None) -> Path:
+        """Write a folder that `load` opens anywhere; return it. It must be new or empty.
+
+        It holds the router, its calibration, certificate and report where there are such, and a model card, which tells
+        how to load it as `name` (the folder, if not given). Raises `ConfigError` for a router that is not as it was
+        loaded, or that its calibration was not made for.
+        """
+        if self.home is None:
+            raise ConfigError("this router was not loaded from a run: give Router.load(DIR) the run it was trained in")
+        if self.uncertified:
+            raise ConfigError(f"this router is saved only with a calibration of its own. {self.uncertified}")
+        stored = artifact.load(path) if (path := self.home / "calibration.json").is_file() else None
+        if verified(self.home / hub.ROUTER) != self.fingerprint or stored != self.artifact:
+            raise ConfigError(f"{self.home} has changed since this router was loaded from it: load it again")
+        return hub.saved(self.home, Path(folder), str(folder) if name is None else name)
+
+    def push_to_hub(self, name: str, private: bool = True, revision: str | None = None,
+                    message: str = "A router, its calibration and its card") -> str:
+        """Put what `save` writes on the Hugging Face hub as OWNER/NAME, with the card; return the commit's address.
+
+        A repository that is not there yet is made, visible to its owner alone unless `private` is false. The hub's own
+        client finds the token (`hf auth login`, or HF_TOKEN). Raises `ConfigError` as `save`, or if the hub takes none.
+        """
+        with TemporaryDirectory() as folder:
+            return hub.upload(self.save(Path(folder) / "router", name), name, private, revision, message)
+
+    def write(self, folder: Path) -> str:
         """Write weights, tokenizer, settings and fingerprints into `folder`, replacing it; return the fingerprint."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -111,7 +111,7 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
         spend = _spend(table, vectors)
         settings = Settings.of(config.encoder, head, table.models, table.title, priced=spend is not None)
         router = Router(settings, encoder, head, spend).to(accelerator.device)
-        fingerprint = {"router": router.save(partial / "router"), "table": table.fingerprint()}
+        fingerprint = {"router": router.write(partial / "router"), "table": table.fingerprint()}
         estimate = router.of_vectors(vectors, lengths_of(texts))  # in one process, by its final weights
         Scores.of_table(table, config.data.right_at, estimate, fingerprint).save(partial / "scores.npz")
         (partial / "history.json").write_text(json.dumps(history), encoding="utf-8")

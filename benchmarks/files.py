@@ -1,0 +1,158 @@
+"""How long routing a file takes, what memory it needs at several lengths, and whether a million lines survive kills.
+
+    python benchmarks/files.py [lines=1000000]
+
+Writes its section of `docs/performance.md` in about a quarter of an hour on one core. The queries are drawn from those
+of the embedded pool, with replacement; every line has a number, by which loss and repeats are seen. The long files are
+routed by a random tiny encoder that reads 16 bytes of a query: what is measured there is the handling of files, not an
+encoder. The shorter ones are routed by the default encoder. Each routing is `scripts/route.py` in a process of its own
+on one thread; seconds are processor time, and memory is the peak of the whole process (`os.wait4`).
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from document import machine, table, write_section
+from hydra import compose, initialize_config_dir
+from tqdm import tqdm
+
+from racer import Router, config, hashing, kitchen, pipeline
+from racer.rows import CHUNK
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "outputs" / "files"
+ENCODERS = {"tiny": ["encoder=tiny", "encoder.max_length=16", "train.epochs=2"], "minilm": []}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
+              "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def run_of(name: str) -> Path:
+    """Return the folder of a run with this encoder, trained once."""
+    run = RUNS / name
+    if not (run / "report.json").exists():
+        config.register()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            overrides = [*ENCODERS[name], f"run_dir={run}", "tracking.wandb=off"]
+            pipeline.run(config.plain(compose("train", overrides=overrides)))
+    return run
+
+
+def write_lines(path: Path, n: int) -> Path:
+    """Write `n` queries of the embedded pool, drawn with replacement and numbered."""
+    queries = [json.dumps(text) for text in kitchen.generate().queries]
+    with open(path, "w", encoding="utf-8") as file:
+        for i, row in enumerate(np.random.default_rng(0).integers(len(queries), size=n).tolist()):
+            file.write(f'{{"id": {i}, "query": {queries[row]}}}\n')
+    return path
+
+
+def route(run: Path, source: Path, output: Path, kill_at: tuple[int, ...] = ()) -> dict:
+    """Route a file, killed by SIGKILL once at each of these numbers of queries; return seconds, MiB and kills."""
+    command = [sys.executable, str(ROOT / "scripts" / "route.py"), f"run={run}", f"input={source}", f"output={output}"]
+    seconds, peak, begun = 0.0, 0.0, time.monotonic()
+    for n in (*kill_at, None):
+        with open(f"{output}.log", "w") as log:
+            process = subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=log, stderr=log)
+        if n is not None:
+            _wait_for(Path(f"{output}.state.json"), n, process)
+            process.send_signal(signal.SIGKILL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != (0 if n is None else -signal.SIGKILL):
+            raise RuntimeError(Path(f"{output}.log").read_text())
+        seconds, peak = seconds + usage.ru_utime + usage.ru_stime, max(peak, usage.ru_maxrss / 2**10)
+    return {"seconds": seconds, "peak": peak, "clock": time.monotonic() - begun, "kills": len(kill_at)}
+
+
+def _wait_for(state: Path, n: int, process: subprocess.Popen) -> None:
+    while not (state.exists() and json.loads(state.read_text())["n"] >= n):
+        time.sleep(0.01)
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            raise RuntimeError(f"{state}: the routing ended before it could be killed at {n}; take more lines")
+
+
+def check(source: Path, output: Path) -> None:
+    """Raise unless every line is there once, in its place, with a decision, and equal queries of a chunk agree."""
+    with open(source, encoding="utf-8") as asked, open(output, encoding="utf-8") as told:
+        for i, (a, b) in enumerate(zip(asked, told, strict=True)):
+            record, answer = json.loads(a), json.loads(b)
+            if record != {"id": i, "query": answer["query"]} or answer["id"] != i or "members" not in answer:
+                raise RuntimeError(f"{output}, line {i + 1}: {b[:200]}")
+
+
+def same(a: Path, b: Path) -> str:
+    return "equal" if hashing.of_file(a) == hashing.of_file(b) else "DIFFERENT"
+
+
+def latency(run: Path) -> dict[str, float]:
+    """Return milliseconds of processor time: of one query alone (median of 100), and a query in a batch of `CHUNK`."""
+    router, texts = Router.load(run), kitchen.generate().queries.tolist()
+    router.route(texts[-64:])
+    alone = []
+    for text in texts[:100]:
+        start = time.process_time()
+        router.route([text])
+        alone.append(time.process_time() - start)
+    start = time.process_time()
+    router.route(texts[:CHUNK])
+    return {"alone": 1000 * statistics.median(alone), "together": 1000 * (time.process_time() - start) / CHUNK}
+
+
+def main(n: int) -> None:
+    tiny, minilm = run_of("tiny"), run_of("minilm")
+    rows, said = [], {}
+    with tempfile.TemporaryDirectory(dir=RUNS) as folder:
+        at = Path(folder)
+        sizes = (n // 1000, n // 200, n // 100, n // 10, n)
+        sources = {size: write_lines(at / f"{size}.jsonl", size) for size in sizes}
+        jobs = [(tiny, n // 100, ".jsonl", 0), (tiny, n // 10, ".jsonl", 0), (tiny, n // 10, ".jsonl", 4),
+                (tiny, n // 100, ".parquet", 0), (tiny, n // 10, ".parquet", 0), (tiny, n // 10, ".parquet", 4),
+                (minilm, n // 1000, ".jsonl", 0), (minilm, n // 200, ".jsonl", 0), (tiny, n, ".jsonl", 3)]
+        for run, size, suffix, kills in tqdm(jobs, desc="route", unit="file"):
+            output = at / f"{run.name}-{size}-{kills}{suffix}"
+            job = route(run, sources[size], output, tuple(size * (k + 1) // (kills + 1) for k in range(kills)))
+            if suffix == ".jsonl":
+                check(sources[size], output)
+            elif pq.read_table(output, columns=["id"])["id"].to_pylist() != list(range(size)):
+                raise RuntimeError(f"{output}: a row is lost, or there twice")
+            whole = at / f"{run.name}-{size}-0{suffix}"
+            if kills and whole.exists():
+                said[suffix] = same(whole, output)
+            rows.append([run.name, suffix.removeprefix("."), f"{size:,}", str(kills) if kills else "",
+                         f"{job['peak']:,.0f}", f"{job['seconds']:,.0f}", f"{job['clock']:,.0f}"])
+    one = latency(minilm)
+    head = ["encoder", "output", "lines", "kills", "peak MiB", "processor s", "clock s"]
+    write_section("Files", TEXT.format(
+        command=" ".join(["python benchmarks/files.py", *sys.argv[1:]]), machine=machine(), chunk=CHUNK,
+        rows="\n".join(table(head, rows)), jsonl=said[".jsonl"], parquet=said[".parquet"], **one))
+
+
+TEXT = """Made by `{command}` on {machine}. Lines are queries of the embedded pool, drawn with replacement and \
+numbered. `tiny` is a random encoder that reads 16 bytes of a query, there to measure the handling of files; `minilm` \
+is the default encoder. Each routing is `scripts/route.py`, `chunk={chunk}`, in a process of its own on one thread; \
+processor seconds include its start. The peak is of the whole process, libraries and router included. "clock s" is \
+what a shared machine gave.
+
+{rows}
+
+Every line of every output was there once, in its place: checked by the numbers. Files that were killed (SIGKILL, at \
+even distances) and gone on with are {jsonl} byte for byte to those that were not as JSONL, {parquet} as Parquet, at \
+the lengths where both were made. A query that comes again within a chunk is embedded once.
+
+In Python, `minilm` on one thread takes {alone:.1f} ms of processor time for `router.route([text])` (median of 100), \
+and {together:.1f} ms a query in one call with {chunk}.
+"""
+
+
+if __name__ == "__main__":
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    main(int(given.get("lines", 1_000_000)))
