@@ -17,6 +17,11 @@ class World:
     risk: Callable[[float], float]
 
 
+def _above(cut: float) -> float:
+    """Return P(U > cut) for U uniform on [0, 1]."""
+    return 1 - min(max(cut, 0.0), 1.0)
+
+
 def _tied(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.integers(1, 6, n).astype(float)
 
@@ -30,10 +35,10 @@ def _hopeless(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 WORLDS = (
-    World("no ties", lambda rng, n: rng.random(n), lambda cut: 1 - cut),
-    World("five values only", _tied, lambda cut: 1.0 if cut == -np.inf else (5 - cut) / 5),
-    World("98 % need no model", _rare, lambda cut: 0.02 if cut == -np.inf else 0.02 * (1 - cut)),
-    World("4 % cannot be served", _hopeless, lambda cut: HOPELESS + (1 - HOPELESS) * (1 - cut)),
+    World("no ties", lambda rng, n: rng.random(n), _above),
+    World("five values only", _tied, lambda cut: (5 - np.floor(np.clip(cut, 0, 5))) / 5),
+    World("98 % need no model", _rare, lambda cut: 0.02 * _above(cut)),
+    World("4 % cannot be served", _hopeless, lambda cut: HOPELESS + (1 - HOPELESS) * _above(cut)),
 )
 ALL_SAFE = World("every query served by the empty set", lambda rng, n: np.full(n, -np.inf), lambda cut: 0.0)
 NONE_SAFE = World("no query served by any set", lambda rng, n: np.full(n, np.inf), lambda cut: 1.0)
