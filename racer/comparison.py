@@ -1,4 +1,4 @@
-"""The picture of a sweep: risk, set size and cost of its jobs, against alpha where that varies, else a row a job."""
+"""The pictures of sweeps and experiments: risk, set size and cost or abstention, against alpha where that varies."""
 
 from pathlib import Path
 
@@ -6,11 +6,15 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from racer.figures import GREY, STYLE, bars, labels
+from racer.findings import Finding
 from racer.gather import Job, varied
+
+MEASURED = (("risk", "risk on test rows"), ("size", "models asked"), ("abstention", "share abstained"))
+LINES = ("-", "--", "-.", ":")
 
 
 def draw(found: list[Job], path: Path) -> Path | None:
-    """Write the figure of the jobs that are done; None if none is."""
+    """Write the figure of the jobs that are done, against alpha or, if all share one, a row a job; None if none is."""
     done = [job for job in found if job.report]
     if not done:
         return None
@@ -78,3 +82,47 @@ def _figure(done: list[Job], height: float):
     tables = ", ".join(sorted({f"{job.report['table']} ({job.report['n']['test']} test queries)" for job in done}))
     figure.suptitle(f"{tables}: {len(done)} jobs, 95 % intervals over test queries", fontsize=9.5)
     return figure, figure.subplots(1, 3)
+
+
+def draw_findings(found: list[Finding], path: Path) -> Path:
+    """Write the figure of an experiment: for each ground, risk, size and abstention; a colour a variant.
+
+    Against alpha; against the number of calibration queries where that varies within a ground. What else varies has
+    lines of its own kind.
+    """
+    grounds = list(dict.fromkeys(f.ground for f in found))
+    sizes = max(len({f.calibration for f in found if f.ground == ground}) for ground in grounds)
+    x, label = (("calibration", "calibration queries") if sizes > 1 else ("alpha", "risk level alpha"))
+    figure = Figure(figsize=(12.5, 1 + 3.1 * len(grounds)), layout="constrained")
+    axes = figure.subplots(len(grounds), 3, squeeze=False)
+    for row, ground in zip(axes, grounds, strict=True):
+        _ground(row, [f for f in found if f.ground == ground], x)
+        row[0].set_title(ground, fontsize=9.5, loc="left")
+        for axis, (_, name) in zip(row, MEASURED, strict=True):
+            axis.set_xscale("log" if x == "calibration" else "linear")
+            labels(axis, label, name)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False,
+                  fontsize=8)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _ground(row, found: list[Finding], x: str) -> None:
+    lines, variants, kinds = {}, [], []
+    for f in found:
+        if f.numbers["risk"]:
+            lines.setdefault((f.variant, f"{f.method}, alpha {f.alpha:g}" if x != "alpha" else f.method), []).append(f)
+    for variant, kind in lines:
+        variants += [variant] * (variant not in variants)
+        kinds += [kind] * (kind not in kinds)
+    for (variant, kind), points in lines.items():
+        look = STYLE | {"color": _colour(variants.index(variant), len(variants)), "label": f"{variant}, {kind}",
+                        "linestyle": LINES[kinds.index(kind) % len(LINES)], "fmt": "o"}
+        for axis, (measure, _) in zip(row, MEASURED, strict=True):
+            numbers = [f.numbers[measure] for f in points]
+            axis.errorbar([getattr(f, x) for f in points], [m["value"] for m in numbers], yerr=bars(numbers), **look)
+    alphas = sorted({f.alpha for f in found})
+    if x == "alpha":
+        row[0].plot([0, alphas[-1]], [0, alphas[-1]], color=GREY, linestyle=":", label="promised", zorder=1)
+    for alpha in alphas if x != "alpha" else []:
+        row[0].axhline(alpha, color=GREY, linestyle=":", linewidth=1)

@@ -28,6 +28,7 @@ class DataConfig:
     """Which outcome table, and how it is read and split."""
 
     path: str | None = None  # a folder or file of outcomes, any known format; None: the embedded kitchen
+    models: list[str] | None = None  # the pool: these models of the table, in this order; None: all
     tasks: list[str] | None = None  # in-distribution tasks; the test rows of the others become `ood`; None: all
     missing: str = "error"  # error | drop: queries that lack a model's outcome
     near_duplicates: str = "report"  # report | drop (train and validation rows only) | off
@@ -217,6 +218,40 @@ class Config:
 
 
 @dataclass
+class SplitsConfig:
+    """How often, and how, the calibration and test rows are dealt anew."""
+
+    repeats: int = 20
+    calibration: list[float] = field(default_factory=lambda: [0.5])  # each a share of the rows, or from 1 up a number
+    test: float = 0.5  # share of the rows that is judged; what both leave is held out
+    seed: int = 0
+
+    def __post_init__(self):
+        _within("splits.repeats", self.repeats, 2)
+        _within("splits.test", self.test, 0, 1, open_end=True)
+        if not self.calibration or min(self.calibration) <= 0:
+            raise ConfigError(f"splits.calibration is {self.calibration}, expected shares or numbers of rows, above 0")
+
+
+@dataclass
+class ExperimentConfig(Config):
+    """`scripts/experiment.py`: variants of router and sets, judged on many splits of the same rows."""
+
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
+    variants: dict[str, Any] = field(default_factory=dict)  # name: the settings that are its own; none: one, as set
+    alphas: list[float] = field(default_factory=lambda: [0.1])
+    methods: list[str] = field(default_factory=lambda: ["pac"])  # pac | crc
+    by_task: bool = False  # each task by itself; False: all in one
+
+    def __post_init__(self):
+        super().__post_init__()
+        for method in self.methods:
+            _one_of("methods", method, ("pac", "crc"))
+        if not (self.alphas and self.methods):
+            raise ConfigError("alphas and methods must hold at least one entry each")
+
+
+@dataclass
 class StageConfig(Config):
     """A later stage: `scripts/calibrate.py` and `scripts/evaluate.py`."""
 
@@ -291,7 +326,7 @@ def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
                          "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
-                         "gather_schema": GatherConfig}.items():
+                         "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

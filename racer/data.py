@@ -18,10 +18,10 @@ def load(config: DataConfig) -> OutcomeTable:
 
 
 def read(config: DataConfig) -> OutcomeTable:
-    """Return the table as recorded: of `data.path`, any known format, or the embedded kitchen."""
-    if config.path is None:
-        return kitchen.generate(config.n, config.seed)
-    return formats.read(_expanded(config.path), missing=config.missing)
+    """Return the table as recorded: of `data.path`, any known format, or the embedded kitchen; `data.models` of it."""
+    table = (kitchen.generate(config.n, config.seed) if config.path is None
+             else formats.read(_expanded(config.path), missing=config.missing))
+    return table if config.models is None else table.of_models(config.models)
 
 
 def _expanded(path: str) -> str:

@@ -5,7 +5,7 @@ from contextlib import suppress
 import numpy as np
 
 from racer.conformal import calibrate
-from racer.errors import Infeasible
+from racer.errors import ConfigError, Infeasible
 from racer.losses import least_cut
 from racer.scores import Scores
 from racer.sets import select
@@ -17,6 +17,18 @@ def halves(n: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
     """Return `repeats` random splits of n rows, (R, n) bool: True for the half that calibrates."""
     first = np.arange(n) < n // 2
     return np.array([rng.permutation(first) for _ in range(repeats)])
+
+
+def parts(n: int, calibrate: int, judge: int, repeats: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return `repeats` random splits of n rows: which calibrate, which are judged, both (R, n) bool and disjoint.
+
+    From the same `rng`, splits that calibrate on fewer rows do so on a part of them, and judge the same rows.
+    """
+    if not 1 <= calibrate <= n - judge or judge < 1:
+        raise ConfigError(f"{calibrate} rows to calibrate on and {judge} to judge do not fit into {n}: lower "
+                          "splits.calibration or splits.test")
+    order = rng.permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
+    return order < calibrate, order >= n - judge
 
 
 def over_splits(s: np.ndarray, rows: Scores, calibrating: np.ndarray, judged: np.ndarray, alphas: tuple[float, ...],

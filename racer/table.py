@@ -9,6 +9,7 @@ table has is `None` altogether. On disk a table is a folder with `queries.parque
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,6 +78,17 @@ class OutcomeTable:
         """Return the table of these rows (numbers or a mask), in their order."""
         columns = ("ids", "queries", "task", "split", "scores", "answers", "reference", "cost", "output_tokens")
         return replace(self, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
+
+    def of_models(self, names: Sequence[str]) -> "OutcomeTable":
+        """Return the table of these models, in this order; raise `TableError` if one is not in it, or named twice."""
+        unknown = [name for name in names if name not in self.models]
+        if unknown or len(set(names)) < max(len(names), 2):
+            raise TableError(f"data.models is {', '.join(names)}; expected at least two different names of the table "
+                             f"{self.name!r}: {', '.join(self.models)}")
+        columns = [self.models.index(name) for name in names]
+        cells = ("scores", "answers", "cost", "output_tokens")
+        return replace(self, models=tuple(names),
+                       **{c: v[:, columns] for c in cells if (v := getattr(self, c)) is not None})
 
     def outcomes(self, right_at: float = 0.5) -> np.ndarray:
         """Return which models are right, (n, M) bool: the score, read by the kind of its task.

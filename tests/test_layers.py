@@ -9,7 +9,8 @@ CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", 
         "online", "ltt", "risk", "calibrations", "estimate", "coupling", "rule", "problem", "traffic", "methods",
         "plan", "fingerprints", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision",
         "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors", "answers", "ballots",
-        "votes", "learned", "aggregate", "rows", "routed", "journal", "card", "hub", "sequential", "jobs"]
+        "votes", "learned", "aggregate", "rows", "routed", "journal", "card", "hub", "sequential", "jobs",
+        "findings", "repeated"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 

@@ -135,6 +135,7 @@ def test_a_plan_is_made_from_a_table_alone(tmp_path):
     (("calibrate", "run=nowhere"), "no run in nowhere"),
     (("calibrate", "scores=nowhere.npz", "run_dir=x"), "no scores at nowhere.npz"),
     (("evaluate",), "run=DIR is missing"),
+    (("experiment", "experiment=paper_protocol"), "environment variable RACER_DATA, which is not set"),
     (("gather",), "sweep=... is missing"),
     (("gather", "sweep=nowhere"), "no jobs in nowhere"),
     (("gather", "sweep=nowhere", "against=gap"), "against is 'gap'"),
