@@ -3,8 +3,7 @@
     RACER_DATA=FOLDER python benchmarks/paper_protocol.py
 
 Runs `conf/experiment/paper_protocol.yaml` and writes `docs/paper_protocol.md`, `docs/paper_protocol.csv` with every
-number, and `docs/figures/paper_protocol.png`. Two minutes on one
-core once all queries are embedded.
+number, and `docs/figures/paper_protocol.png`. Two minutes on one core once all queries are embedded.
 """
 
 from pathlib import Path

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from torch import nn
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
 
 from racer.config import TrainConfig
+from racer.errors import ConfigError
 from racer.router.encoder import Encoder
 from racer.router.heads import Head
 
@@ -56,20 +58,25 @@ class Examples:
     def lengths(self) -> np.ndarray:
         return np.array([len(x) for x in self.inputs])  # all equal (C) for vectors
 
-    def collate(self, encoder: Encoder | None) -> Callable:
-        """Return the function that makes (inputs, labels) of a list of rows."""
+    def collate(self, encoder: Encoder | None, process: int = 0, processes: int = 1) -> Callable:
+        """Return the function that makes (inputs, labels, weight) of the rows of a batch, one process's part of them.
+
+        The sum of the part's losses times `weight`, averaged over processes, is the mean loss of the batch, however
+        it divides: a process without a row of its own reads one with weight 0, and no row counts twice.
+        """
         def batch(rows: list[int]):
-            labels = torch.from_numpy(self.labels[rows])
+            own = np.array_split(rows, processes)[process].tolist()
+            weight = processes / len(rows) if own else 0.0
+            own = own or rows[:1]
+            labels = torch.from_numpy(self.labels[own])
             if encoder is None:
-                return {"vectors": torch.from_numpy(self.inputs[rows])}, labels
-            return encoder.pad([self.inputs[r] for r in rows]), labels
+                return {"vectors": torch.from_numpy(self.inputs[own])}, labels, weight
+            return encoder.pad([self.inputs[r] for r in own]), labels, weight
         return batch
 
 
 class EpochBatches(Sampler[list[int]]):
     """Batches of rows in an order that depends on (seed, epoch) only; `set` chooses the epoch and where to start."""
-
-    drop_last = False
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
         self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
@@ -119,10 +126,13 @@ class TrainState:
 def accelerator_for(config: TrainConfig) -> Accelerator:
     """Return the accelerator of one training. A sweep trains several in one process, perhaps in other precisions."""
     AcceleratorState._reset_state()  # without this, a second precision raises
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=config.mixed_precision, cpu=config.cpu, gradient_accumulation_steps=config.accumulate,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is that of all processes together
+        dataloader_config=DataLoaderConfiguration(split_batches=True),  # the schedule steps once, not once a process
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])  # a pooler may be unused
+    if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":  # would be silently off
+        raise ConfigError("train.mixed_precision=fp16 needs a GPU, this training is on the CPU: set bf16 or no")
+    return accelerator
 
 
 class Fit:
@@ -135,16 +145,19 @@ class Fit:
         self.batches = EpochBatches(train.lengths(), config.batch_size, seed)
         by_length = np.argsort(validation.lengths(), kind="stable")
         validation_batches = [b.tolist() for b in np.array_split(by_length, math.ceil(len(by_length) / 64))]
-        loaders = [DataLoader(train, batch_sampler=self.batches, collate_fn=train.collate(network.encoder),
-                              generator=torch.Generator()),
+        part = (accelerator.process_index, accelerator.num_processes)
+        loaders = [DataLoader(train, batch_sampler=self.batches, generator=torch.Generator(),
+                              collate_fn=train.collate(network.encoder, *part)),
                    DataLoader(validation, batch_sampler=validation_batches, generator=torch.Generator(),
                               collate_fn=validation.collate(network.encoder))]
         optimizer = _optimizer(network, config)
         steps = config.epochs * math.ceil(len(self.batches) / config.accumulate)
         self.steps = steps
         schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * steps), steps)
-        self.network, self.optimizer, self.schedule, self.train_loader = accelerator.prepare(
-            network, optimizer, schedule, loaders[0])
+        self.network, self.optimizer, self.schedule = accelerator.prepare(network, optimizer, schedule)
+        # each process takes its part in `collate`: accelerate would fill a short batch up with rows it had before
+        self.train_loader = prepare_data_loader(loaders[0], accelerator.device, num_processes=1, process_index=0,
+                                                put_on_device=True)
         self.validation_loader = loaders[1]  # every process judges all of it: the mean is exact, without padding
         accelerator.register_for_checkpointing(self.state)
 
@@ -164,9 +177,9 @@ class Fit:
         state = self.state
         self.batches.set(state.epoch, state.batch)
         self.network.train()
-        for inputs, labels in self.train_loader:
+        for inputs, labels, weight in self.train_loader:
             with self.accelerator.accumulate(self.network):
-                loss = self.head.loss(self.network(inputs), labels).mean()
+                loss = weight * self.head.loss(self.network(inputs), labels).sum()
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -174,9 +187,10 @@ class Fit:
                 self.schedule.step()
                 self.optimizer.zero_grad()
             state.batch += 1
-            state.loss_sum += float(loss.detach())
+            batch_loss = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
+            state.loss_sum += batch_loss
             if self.accelerator.sync_gradients:
-                self._after_step(bar, float(loss.detach()))
+                self._after_step(bar, batch_loss)
 
     def _after_step(self, bar: tqdm, loss: float) -> None:
         self.state.step += 1
@@ -203,7 +217,7 @@ class Fit:
     def _validation_loss(self) -> float:
         self.network.eval()
         total, count = 0.0, 0
-        for inputs, labels in self.validation_loader:
+        for inputs, labels, _ in self.validation_loader:
             inputs = {k: v.to(self.accelerator.device) for k, v in inputs.items()}
             losses = self.head.loss(self.network(inputs), labels.to(self.accelerator.device))
             total, count = total + float(losses.sum()), count + len(losses)

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from filelock import FileLock
 
 from racer import hashing
 from racer import scores as scores_file
 from racer.config import Config
 from racer.errors import ConfigError
+from racer.locks import OneAtATime
 from racer.router import backbone
 from racer.router.embeddings import vectors_of
 from racer.router.encoder import Encoder
@@ -50,7 +50,7 @@ def obtain(config: Config, table: OutcomeTable, run_dir: Path, tell: Callable[[d
         source = backbone.locate(config.encoder, cache)
     home = cache / "routers" / _key(config, table, source)
     home.parent.mkdir(parents=True, exist_ok=True)
-    with _OneAtATime(accelerator, home.with_suffix(".lock")):
+    with OneAtATime(accelerator, home.with_suffix(".lock")):
         if _is_whole(home, accelerator):
             log.info("this router was trained before, taken from %s", home)
             for numbers in json.loads((home / "history.json").read_text(encoding="utf-8")):
@@ -148,19 +148,3 @@ def _warn_of_lookalikes(encoder: Encoder, table: OutcomeTable) -> None:
             log.warning("task %s: queries longer than encoder.max_length=%d share a median %.0f %% of the tokens that "
                         "are kept, so they look alike to the encoder; set encoder.truncation_side=%s",
                         task, encoder.max_length, 100 * share, other)
-
-
-class _OneAtATime:
-    """The right to train one router: other jobs wait and then find it done; processes of one job share it."""
-
-    def __init__(self, accelerator: Accelerator, path: Path):
-        self.accelerator, self.lock = accelerator, FileLock(path)
-
-    def __enter__(self) -> None:
-        if self.accelerator.is_main_process:
-            self.lock.acquire()
-        self.accelerator.wait_for_everyone()
-
-    def __exit__(self, *_) -> None:
-        if self.accelerator.is_main_process:
-            self.lock.release()
