@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from racer import __version__, calibrations
@@ -42,6 +42,16 @@ class Artifact:
         """Return what a person should know of the cut."""
         limited = self.rule.max_size is not None or self.rule.max_cost is not None
         return [*self.calibration.lines(), *[BEYOND] * (limited and self.calibration.method in ALWAYS_A_CUT)]
+
+    def observe(self, loss: float) -> "Artifact":
+        """Return the artifact after one more query was served and its loss, or `racer.online.loss_estimate`, was seen.
+
+        Raises `ConfigError` unless it is online: no other cut may move after calibration.
+        """
+        if not isinstance(self.calibration, calibrations.Online):
+            raise ConfigError(f"this calibration is by {self.calibration.method}, whose cut must not move: calibrate "
+                              "with risk.method=online to feed losses back")
+        return replace(self, calibration=self.calibration.observe(loss))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the artifact; numbers keep every bit, and a cut of -inf is the string "-inf"."""

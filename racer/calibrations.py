@@ -148,6 +148,7 @@ class Online:
     """A cut that moves with the losses seen (`observe`): adaptive conformal inference over `sample` (n,), ascending.
 
     The mean loss of the first T queries of any stream is at most alpha + `tracker.bound(T)`; `bound` is that at T = n.
+    With `tracker.explore` < 1 it is the expected mean loss.
     """
 
     kind: ClassVar[str] = "online"
@@ -189,7 +190,8 @@ class Online:
 
     def lines(self) -> list[str]:
         return [f"cut {shown(self.cut)} for the next query, after {self.tracker.count}; it moves with the losses seen",
-                f"the mean loss of the first {self.n} queries of any stream is at most {self.bound:.4f}"]
+                f"the {'' if self.tracker.explore == 1 else 'expected '}mean loss of the first {self.n} queries of any "
+                f"stream is at most {self.bound:.4f}"]
 
 
 Calibration = (CountCalibration | BoundedCalibration | BandCalibration | CertifiedCalibration | ByGroup | ByWeight

@@ -177,6 +177,7 @@ class RiskConfig:
     weights: str = "ood"  # weighted: known (column `weight`) | ood | a file of scores of the new traffic
     step: float = 0.005  # online: how far one loss moves the level
     decay: float = 0.0  # online: 0 follows drift; between 1/2 and 1 settles
+    explore: float = 1.0  # online: chance to ask all models where no member is right; see racer/online.py
 
     def __post_init__(self):
         Risk.of(asdict(self))  # its checks

@@ -76,9 +76,10 @@ def _stream(scores: Scores, artifact: Artifact) -> dict:
     test, level = scores.of_split("test"), artifact.calibration.level
     s = artifact.rule.of_scores(test)
     served = least_cut(s, truth_of(test, artifact.reference), artifact.loss)
-    n, lost = len(test.ids), float(np.isposinf(served).mean())
-    return {"stream": {"queries": n, "risk": float(level.run(served).losses.mean()), "lost": lost,
-                       "bound": level.tracker.alpha + level.tracker.bound(n) + lost}}
+    n, lost, explore = len(test.ids), float(np.isposinf(served).mean()), level.tracker.explore
+    asked = None if explore == 1 else np.random.default_rng(0).random(n) < explore
+    risk, bound = float(level.run(served, asked).losses.mean()), level.tracker.alpha + level.tracker.bound(n) + lost
+    return {"stream": {"queries": n, "risk": risk, "lost": lost, "explore": explore, "bound": bound}}
 
 
 BESIDE: dict[str, Callable[[Scores, Artifact], dict]] = {

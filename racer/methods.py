@@ -55,7 +55,7 @@ def _weighted(problem: Problem) -> Calibration:
 
 def _online(problem: Problem) -> Calibration:
     risk = problem.risk
-    return Online.of(online_level(problem.served, risk.alpha, risk.step, risk.decay))
+    return Online.of(online_level(problem.served, risk.alpha, risk.step, risk.decay, risk.explore))
 
 
 METHODS: dict[str, Callable[[Problem], Calibration]] = {

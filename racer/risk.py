@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from racer.bounds import BOUNDS
 from racer.errors import ConfigError
 from racer.losses import SERVED, check_name
+from racer.online import ESTIMATED
 from racer.testing import PROCEDURES
 
 METHODS = ("pac", "crc", "dkw", "ltt", "group", "weighted", "online")
@@ -60,6 +61,7 @@ class Risk:
     weights: str = "ood"
     step: float = 0.005
     decay: float = 0.0
+    explore: float = 1.0
 
     def __post_init__(self):
         check_name(self.loss)
@@ -90,6 +92,11 @@ class Risk:
         if not self.step > 0 or not 0 <= self.decay < 1:
             raise ConfigError(f"risk.step={self.step}, risk.decay={self.decay}: expected a step above 0 and a decay of "
                               "at least 0 and below 1")
+        if not 0 < self.explore <= 1:
+            raise ConfigError(f"risk.explore is {self.explore}, expected a probability above 0, at most 1")
+        if self.explore < 1 and self.method == "online" and self.loss not in ESTIMATED:
+            raise ConfigError(f"risk.explore={self.explore} is for losses that members alone do not say "
+                              f"({', '.join(ESTIMATED)}), got risk.loss={self.loss}: set risk.explore=1")
 
     @classmethod
     def of(cls, settings: dict) -> "Risk":

@@ -139,7 +139,8 @@ def _beside(result: dict) -> list[str]:
                      f"({expected})")
     if stream := result.get("stream"):
         lines.append(f"as a stream of {stream['queries']} queries with a moving cut: {result['loss']} "
-                     f"{stream['risk']:.3f}, at most {stream['bound']:.3f} whatever the stream"
+                     f"{stream['risk']:.3f}, {'' if stream['explore'] == 1 else 'expected to be '}at most "
+                     f"{stream['bound']:.3f} whatever the stream"
                      + (f" ({stream['lost']:.3f} of it lost to the hard limits)" if stream["lost"] else ""))
     if traffic := result.get("traffic"):
         fresh = f"; on ood rows that no weight was fitted on {_with_interval(traffic['ood'])}" if traffic["ood"] else ""

@@ -17,6 +17,7 @@ from racer.errors import ConfigError, Infeasible, TableError
 from racer.evaluate import losses_of, report, sets_of
 from racer.losses import least_cut, loss
 from racer.methods import calibrate, check_feasible, deployed
+from racer.online import loss_estimate
 from racer.problem import Problem, context_of, reference_of, truth_of
 from racer.risk import Also, Risk
 from racer.rule import SetRule
@@ -497,6 +498,28 @@ def test_what_hard_limits_leave_unserved_comes_on_top_of_the_bound_of_a_stream(t
     assert "on top of this promise" in artifact.lines()[-1]
 
 
+def test_losses_seen_by_chance_are_fed_back_and_the_promise_is_said_to_be_on_average(tmp_path):
+    make(n=2400).save(tmp_path / "scores.npz")
+    risk = RiskConfig("miss", "online", 0.1, step=0.05, explore=0.25)
+    artifact = stages.calibrate_run(tmp_path, SetsConfig("probability"), risk)
+    every = stages.calibrate_run(tmp_path, SetsConfig("probability"), replace(risk, explore=1.0))
+    assert artifact.calibration.bound > every.calibration.bound and artifact.calibration.cut == every.calibration.cut
+    assert "the expected mean loss" in artifact.lines()[1] and "the mean loss" in every.lines()[1]
+    artifact.save(tmp_path / "calibration.json")
+    stream = stages.evaluate_run(tmp_path).report["stream"]
+    assert stream["explore"] == 0.25 and abs(stream["risk"] - 0.1) < stream["bound"] - 0.1
+    unseen, seen = (artifact.observe(loss_estimate("miss", False, True, other, 0.25)) for other in (None, True))
+    assert seen.calibration.tracker.errors == 4 and unseen.calibration.cut <= artifact.calibration.cut
+    assert seen.calibration.level.tracker.cut == pytest.approx(artifact.calibration.level.tracker.cut + 0.05 * 3.9)
+    seen.save(tmp_path / "calibration.json")
+    assert artifact_file.load(tmp_path / "calibration.json") == seen
+    with pytest.raises(ConfigError, match=r"loss is 4\.0, expected a number in \[0, 1\]"):
+        every.observe(4.0)
+    fixed = stages.calibrate_run(tmp_path, SetsConfig("probability"), RiskConfig("miss", "pac"))
+    with pytest.raises(ConfigError, match=r"by pac, whose cut must not move: calibrate with risk\.method=online"):
+        fixed.observe(1.0)
+
+
 @pytest.mark.parametrize("method", ["dkw", "group", "weighted", "online"])
 def test_a_loss_between_0_and_1_is_refused_where_one_number_must_say_it(method):
     with pytest.raises(ConfigError, match=f"method={method} is for losses of 0 or 1 .*crc, pac or ltt"):
@@ -506,7 +529,9 @@ def test_a_loss_between_0_and_1_is_refused_where_one_number_must_say_it(method):
 @pytest.mark.parametrize(("settings", "says"), [
     ({"also": (Also("cost", 0.5),)}, "risk.also is for risk.method=ltt"), ({"delta": 0.0}, "risk.delta is 0.0"),
     ({"method": "dkw", "delta": 0.6}, "at most 0.5 for dkw"), ({"cuts": 1}, "at least 2 cuts"),
-    ({"sizes": (0,)}, "at least 1"), ({"decay": 1.0}, "below 1"), ({"testing": "luck"}, "risk.testing is 'luck'"),
+    ({"sizes": (0,)}, "at least 1"), ({"decay": 1.0}, "below 1"),
+    ({"explore": 0.0}, "risk.explore is 0.0"), ({"method": "online", "loss": "harm", "explore": 0.5}, "risk.explore=1"),
+    ({"testing": "luck"}, "risk.testing is 'luck'"),
     ({"by": "colour"}, "risk.by is 'colour'"), ({"alpha": 1.0}, "risk.alpha is 1.0")])
 def test_settings_that_contradict_are_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
