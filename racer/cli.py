@@ -61,6 +61,11 @@ def run_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def job_number() -> int:
+    """Return the place of this job in its sweep, from 0."""
+    return HydraConfig.get().job.num
+
+
 def overrides() -> list[str]:
     """Return the settings given to this job on the command line or by the sweep, as written: `risk.alpha=0.1`."""
     return sorted(HydraConfig.get().overrides.task)

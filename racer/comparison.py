@@ -67,10 +67,15 @@ def _rows(done: list[Job], keys: list[str]) -> Figure:
         axis.errorbar([n["value"] for n in numbers], at, xerr=bars(numbers), fmt="o", markersize=3.5, capsize=2,
                       color=_colour(0, 1))
         labels(axis, label, "", from_zero=False)
-        axis.set(yticks=at, yticklabels=names if axis is axes[0] else [], xlim=(0, None))
+        axis.set(yticks=at, yticklabels=[_short(name) for name in names] if axis is axes[0] else [], xlim=(0, None))
         axis.tick_params(axis="y", labelsize=8)
     axes[0].axvline(done[0].report["alpha"], color=GREY, linestyle="--", linewidth=1)
     return figure
+
+
+def _short(name: str, most: int = 48) -> str:
+    """Return a name that leaves room for its numbers: of a long one the ends, which tell it apart."""
+    return name if len(name) <= most else f"{name[:most // 2 - 2]} ... {name[-most // 2 + 3:]} ({name.count(',') + 1})"
 
 
 def _colour(line: int, lines: int):

@@ -70,7 +70,7 @@ def _on(config: ExperimentConfig, ground: str, name: str, rows: Scores, s: np.nd
     n, splits = len(rows.ids), config.splits
     calibrate, judge = int(size if size >= 1 else size * n), math.floor(splits.test * n)
     first, second = parts(n, calibrate, judge, splits.repeats, np.random.default_rng(splits.seed))
-    share = judge / (calibrate + judge)
+    share = judge / n  # the chance that a row judged in one split is judged in another
     right = rows.outcomes[np.arange(n), rows.probabilities[:, :-1].argmax(axis=1)]
     top1 = intervals.over_splits(np.array([right[r].mean() for r in second]), share)
     findings = []

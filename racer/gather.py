@@ -37,7 +37,7 @@ class Job:
 
 
 def jobs(sweep: Path) -> list[Job]:
-    """Return the jobs of a sweep, by their settings. Raises `ConfigError` if there are none."""
+    """Return the jobs of a sweep, in its order. Raises `ConfigError` if there are none."""
     found = [_job(sweep, record) for record in records(sweep)]
     if not found:
         raise ConfigError(f"no jobs in {sweep}: run `python scripts/train.py -m hydra.sweep.dir={sweep} ...` first")

@@ -37,8 +37,9 @@ def over_splits(values: np.ndarray, test_share: float = 0.5) -> dict | None:
     """Return the mean of a number measured on R random calibration/test splits of the same rows, values (R,), R >= 2.
 
     The splits share rows, so they are no R independent trials: the variance of their mean is taken as
-    (1/R + t/(1-t)) times theirs, t = `test_share` (Nadeau and Bengio, "Inference for the generalization error", 2003,
-    equation 9), with Student's t. None if a value is NaN.
+    (1/R + t/(1-t)) times theirs, t = `test_share`, the share of all rows that is judged in a split (Nadeau and Bengio,
+    "Inference for the generalization error", 2003, equation 9), with Student's t. Where few of the other rows calibrate
+    it is wider than need be, since calibration sets then share little. None if a value is NaN.
     """
     if np.isnan(values).any():
         return None

@@ -24,6 +24,7 @@ class Record:
     state: str = "running"
     reason: str = ""
     report: str = ""
+    number: int = 0  # its place in the sweep that it was last a part of
     wandb: str = ""  # the id of its run: a job that is started again is the same run
 
     def save(self, sweep: Path) -> None:
@@ -31,10 +32,10 @@ class Record:
 
 
 def records(sweep: Path) -> list[Record]:
-    """Return the records of a sweep's jobs, by their overrides. A job whose report was changed since is `changed`."""
+    """Return the records of a sweep's jobs, in its order. A job whose report was changed since is `changed`."""
     found = [_checked(sweep, Record(**json.loads(path.read_text(encoding="utf-8"))))
              for path in sweep.glob(f"*/{JOB}")]
-    return sorted(found, key=lambda record: record.overrides)
+    return sorted(found, key=lambda record: (record.number, record.overrides))
 
 
 def _checked(sweep: Path, record: Record) -> Record:

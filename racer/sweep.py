@@ -30,7 +30,8 @@ FILES = ("data.path", "encoder.path", "router.path", "risk.weights")  # settings
 log = logging.getLogger(__name__)
 
 
-def do(cfg: DictConfig, sweep: Path, overrides: list[str], job: Callable[[Config], object]) -> None:
+def do(cfg: DictConfig, sweep: Path, overrides: list[str], job: Callable[[Config], object],
+       number: int = 0) -> None:
     """Do one job in its folder below `sweep`, unless it is done; record what became of it.
 
     What the user can mend is recorded and not raised, so that the jobs after it have their turn; a bug is both.
@@ -40,7 +41,8 @@ def do(cfg: DictConfig, sweep: Path, overrides: list[str], job: Callable[[Config
     (sweep / name).mkdir(parents=True, exist_ok=True)
     with OneAtATime(processes, sweep / name / "job.lock"):
         before = next((r for r in records(sweep) if r.name == name), None)
-        record = Record(name, overrides, _content(settings), wandb=before.wandb if before else uuid.uuid4().hex[:12])
+        record = Record(name, overrides, _content(settings), number=number,
+                        wandb=before.wandb if before else uuid.uuid4().hex[:12])
         processes.wait_for_everyone()  # all have read before it is written
         if before and (before.state, before.content) == ("done", record.content):
             log.info("done before: %s", " ".join(overrides) or name)

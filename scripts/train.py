@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     with cli.clear_errors():
         cli.hush()
         if cli.in_sweep():
-            sweep.do(cfg, cli.run_folder(), cli.overrides(), job)
+            sweep.do(cfg, cli.run_folder(), cli.overrides(), job, cli.job_number())
         else:
             job(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
 

@@ -90,7 +90,7 @@ def test_findings_are_those_of_a_plain_loop(small_experiment, small_run, tmp_pat
         risks = [np.mean(served[part] > cut) for part, cut in zip(second, cuts, strict=True)]
         assert f.numbers["risk"]["value"] == pytest.approx(np.mean(risks))
         assert f.above_alpha == np.mean(np.array(risks) > f.alpha)
-        half = 3.182446305284263 * np.sqrt((1 / 4 + f.test / f.calibration) * np.var(risks, ddof=1))
+        half = 3.182446305284263 * np.sqrt((1 / 4 + f.test / (n - f.test)) * np.var(risks, ddof=1))
         assert f.numbers["risk"]["high"] - np.mean(risks) == pytest.approx(half)
         best = rows.probabilities[:, :-1].argmax(axis=1)
         top1 = np.mean([rows.outcomes[part][np.arange(f.test), best[part]].mean() for part in second])
@@ -150,3 +150,15 @@ def test_the_script_writes_a_table_and_a_figure(small_config, tmp_path):
     assert [r["calibration"] + r["method"] for r in rows] == ["30crc", "30pac", "60crc", "60pac"]
     assert all(float(r["size/low"]) <= float(r["size/value"]) <= float(r["size/high"]) for r in rows)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["results.csv", "results.png"]
+
+
+def test_the_commands_that_make_the_numbers_are_there():
+    """Every script that a page names exists, and the list of commands names each page's."""
+    import re
+
+    listed = (ROOT / "docs" / "reproduce.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        made = re.findall(r"[Mm]ade by `python ([\w/]+\.py)", page.read_text())
+        assert all((ROOT / path).is_file() and path in listed for path in made), page.name
+    assert all((ROOT / path).is_file() for path in re.findall(r"`python ([\w/]+\.py)", listed))
+    assert all((ROOT / "docs" / page).is_file() for page in re.findall(r"\]\((\w+\.md)\)", listed))
