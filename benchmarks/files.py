@@ -112,11 +112,11 @@ def main(n: int) -> None:
     rows, said = [], {}
     with tempfile.TemporaryDirectory(dir=RUNS) as folder:
         at = Path(folder)
-        sizes = (n // 1000, n // 200, n // 100, n // 10, n)
-        sources = {size: write_lines(at / f"{size}.jsonl", size) for size in sizes}
-        jobs = [(tiny, n // 100, ".jsonl", 0), (tiny, n // 10, ".jsonl", 0), (tiny, n // 10, ".jsonl", 4),
-                (tiny, n // 100, ".parquet", 0), (tiny, n // 10, ".parquet", 0), (tiny, n // 10, ".parquet", 4),
-                (minilm, n // 1000, ".jsonl", 0), (minilm, n // 200, ".jsonl", 0), (tiny, n, ".jsonl", 3)]
+        few, some, many = n // 300, n // 50, n // 10
+        sources = {size: write_lines(at / f"{size}.jsonl", size) for size in (n // 1000, few, some, many, n)}
+        jobs = [(tiny, n, ".jsonl", 3), (minilm, n // 1000, ".jsonl", 0), (minilm, few, ".jsonl", 0)]
+        jobs += [(tiny, *rest) for suffix in (".jsonl", ".parquet")
+                 for rest in ((some, suffix, 0), (some, suffix, 2), (many, suffix, 0))]
         for run, size, suffix, kills in tqdm(jobs, desc="route", unit="file"):
             output = at / f"{run.name}-{size}-{kills}{suffix}"
             job = route(run, sources[size], output, tuple(size * (k + 1) // (kills + 1) for k in range(kills)))

@@ -83,7 +83,7 @@ class Lines:
     """A file with one query a line; blank lines are passed over. A position is (bytes, lines) before it."""
 
     def __init__(self, path: Path, size: int):
-        self.path, self.size = path, size
+        self.path, self.size, self.jsonl = path, size, path.suffix.lower() == ".jsonl"
 
     def fingerprint(self) -> str:
         return hashing.of_file(self.path)
@@ -112,9 +112,7 @@ class Lines:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise TableError(f"{where}: not text in UTF-8 ({error}): save the file as UTF-8") from None
-        if self.path.suffix.lower() != ".jsonl":
-            return {"query": _text(text.strip(), where)}
-        return _object(text, where)
+        return _object(text, where) if self.jsonl else {"query": _text(text.strip(), where)}
 
 
 class Rows:
