@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import AutoModel
 from racer.config import EncoderConfig
 from racer.errors import ConfigError
 from racer.router import backbone
+from racer.router import encoder as encoder_file
 from racer.router.encoder import Encoder
 
 TEXTS = ["short", "a much longer query about trains and apples, with numbers 12 and 30", "middling length"]
@@ -39,6 +40,15 @@ def test_cls_pooling_takes_the_first_vector(tiny):
     ids = torch.tensor([encoder.tokenize(["short"])[0]])
     first = encoder.backbone(input_ids=ids).last_hidden_state[0, 0].detach().numpy()
     np.testing.assert_allclose(encoder.embed(TEXTS)[0], first, atol=1e-6)
+
+
+def test_texts_are_tokenised_in_blocks_that_change_nothing(tiny, monkeypatch):
+    encoder, texts, blocks = Encoder(tiny, "mean", 64, "right"), ["abc", "d" * 9, "e", "", "f" * 30, "gh"], []
+    whole, tokenizer = encoder.tokenize(texts), encoder.tokenizer
+    monkeypatch.setattr(encoder_file, "BLOCK", 10)
+    monkeypatch.setattr(encoder, "tokenizer", lambda block, **more: blocks.append(block) or tokenizer(block, **more))
+    assert encoder.tokenize(texts) == whole and encoder.tokenize([]) == []
+    assert blocks == [["abc", "d" * 9], ["e", "", "f" * 30], ["gh"]]
 
 
 @pytest.mark.parametrize(("side", "kept"), [("right", "abcd"), ("left", "wxyz")])

@@ -12,7 +12,7 @@ from racer.errors import ConfigError
 from racer.router import backbone
 
 BATCH = 64  # texts per forward pass when scoring
-BLOCK = 256  # texts that are tokenised at once: what is cut off is in memory until then
+BLOCK = 1 << 19  # characters tokenised at once: what is cut off is in memory until then
 
 
 class Encoder(nn.Module):
@@ -31,8 +31,7 @@ class Encoder(nn.Module):
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each text, cut to `max_length` on the truncation side."""
-        blocks = (texts[start:start + BLOCK] for start in range(0, len(texts), BLOCK))
-        return [ids for block in blocks
+        return [ids for block in _blocks(texts)
                 for ids in self.tokenizer(block, truncation=True, max_length=self.max_length)["input_ids"]]
 
     def pad(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -92,6 +91,19 @@ def _longest(tokenizer, config) -> int:
     positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     return min(positions - offset, tokenizer.model_max_length)
+
+
+def _blocks(texts: list[str]) -> Iterator[list[str]]:
+    """Yield the texts in their order, a block at a time, each of some `BLOCK` characters or one longer text."""
+    block, size = [], 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _batches_of_like_length(tokens: list[list[int]]) -> Iterator[np.ndarray]:
