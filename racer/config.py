@@ -266,16 +266,24 @@ class RouteConfig:
 
     run: str = "???"  # the folder of a run, or OWNER/NAME on the Hugging Face hub
     query: str | None = None  # one text, verbatim
-    input: str | None = None  # .jsonl with a `query` field, .parquet with a `query` column, .txt with one query a line
-    output: str | None = None  # a .jsonl or .parquet file; None: the terminal
+    input: str | None = None  # .jsonl with a `query` field, .parquet with a `query` column, .txt with one query a line;
+    # or a folder of such files
+    output: str | None = None  # a .jsonl or .parquet file, or a folder where input is one; None: the terminal
     task: str | None = None  # of the one query, where the calibration is by task; in a JSONL file the field `task`
     group: str | None = None  # the same by group
     weight: float | None = None  # the same with known weights
     allow_uncertified: bool = False  # route by a calibration that was made for another router, saying so
     chunk: int = 1024  # queries of a file that are in memory at once; a routing that is killed loses at most as many
+    engine: str = "local"  # where input and output are folders: local, one file after the other | ray, by many workers
+    workers: int | None = None  # ray: processes that route; None: one for each CPU of the cluster
 
     def __post_init__(self):
         _within("chunk", self.chunk, 1)
+        _one_of("engine", self.engine, ("local", "ray"))
+        if self.workers is not None:
+            _within("workers", self.workers, 1)
+        if self.workers is not None and self.engine != "ray":
+            raise ConfigError(f"workers={self.workers} is for engine=ray")
 
 
 @dataclass

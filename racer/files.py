@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 
+def read_json(path: str | os.PathLike) -> dict:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def write_json(path: str | os.PathLike, record: dict) -> None:
     """Write `record` as JSON; a reader sees the old file or the new one, never a part. Floats keep every bit."""
     partial = Path(path).with_suffix(".partial")

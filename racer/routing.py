@@ -68,7 +68,7 @@ def route_rows(router: "Router", source: Given | Lines | Rows, output: str | Pat
         raise ConfigError(f"output={output} is the input: give another name")
     seen = survey(source, router.calibrated(), columns=form is Parquet)
     form.check(seen.schema)
-    with journal.opened(output, _made_of(router, source)) as work:
+    with journal.opened(output, made_of(router, source)) as work:
         with tqdm(total=seen.n, initial=work.state.n, desc="route", unit="query", disable=not progress) as bar:
             for chunk, decisions in _routed(router, source, seen.known, work.state.position):
                 work.add(form.content(chunk, decisions, seen.schema), chunk.end, len(decisions))
@@ -132,7 +132,7 @@ def _routed(router: "Router", source: Given | Lines | Rows, known: tuple[str, ..
         yield chunk, router.route(chunk.texts, known={name: chunk.column(name) for name in known})
 
 
-def _made_of(router: "Router", source: Given | Lines | Rows) -> dict[str, str]:
+def made_of(router: "Router", source: Given | Lines | Rows) -> dict[str, str]:
     """Return what the output is a function of, by name: what must not change before it is finished."""
     return {"input": source.fingerprint(), "router": router.fingerprint, "chunk": str(getattr(source, "size", 1)),
             "calibration": hashing.of_json([router.calibrated().record(), router.uncertified])}

@@ -1,10 +1,10 @@
 """Ask a trained router who should answer: `python scripts/route.py run=DIR query="What is 2+2?"`, or input=FILE
-output=FILE, which goes on where it was when it was killed."""
+output=FILE, which goes on where it was when it was killed; or two folders, with engine=ray by many workers."""
 
 import hydra
 from omegaconf import DictConfig
 
-from racer import Router, cli, config, routing, show
+from racer import Router, cli, config, parts, routing, show
 
 config.register()
 
@@ -16,6 +16,10 @@ def main(cfg: DictConfig) -> None:
         cli.refuse_sweep()
         cli.hush()
         settings = config.plain(cfg)
+        if settings.engine == "ray" or parts.is_folder(settings):
+            for path in parts.route_folder(settings):
+                print(f"written: {path}")
+            return
         source = routing.source_of(settings)
         router = Router.load(settings.run, settings.allow_uncertified)
         if settings.output is None:

@@ -42,7 +42,8 @@ def test_importing_racer_is_light():
     assert imports(["racer"], [*HEAVY, "numpy", "scipy", "pyarrow"]) == ""
 
 
-@pytest.mark.parametrize("module", ["racer.stages", "racer.cli", "racer.pool", "racer.gather", "racer.comparison"])
+@pytest.mark.parametrize("module", ["racer.stages", "racer.cli", "racer.pool", "racer.gather", "racer.comparison",
+                                    "racer.parts"])
 def test_calibration_and_its_command_line_need_no_torch(module):
     assert imports([module], TRAINING) == ""
 
