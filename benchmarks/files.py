@@ -1,12 +1,14 @@
 """How long routing a file takes, what memory it needs at several lengths, and whether a million lines survive kills.
 
     python benchmarks/files.py [lines=1000000]
+    python benchmarks/files.py memory=true
 
-Writes its section of `docs/performance.md` in about a quarter of an hour on one core. The queries are drawn from those
-of the embedded pool, with replacement; every line has a number, by which loss and repeats are seen. The long files are
-routed by a random tiny encoder that reads 16 bytes of a query: what is measured there is the handling of files, not an
-encoder. The shorter ones are routed by the default encoder. Each routing is `scripts/route.py` in a process of its own
-on one thread; seconds are processor time, and memory is the peak of the whole process (`os.wait4`).
+The first writes the section Files of `docs/performance.md` in about a quarter of an hour on one core; the second, in
+some minutes, the one on memory with the default encoder: the peak of one routing as it goes. The queries are drawn from
+those of the embedded pool, with replacement; every line has a number, by which loss and repeats are seen. The long
+files are routed by a random tiny encoder that reads 16 bytes of a query: what is measured there is the handling of
+files, not an encoder. The shorter ones are routed by the default encoder. Each routing is `scripts/route.py` in a
+process of its own on one thread; seconds are processor time, memory is the peak of the whole process (`os.wait4`).
 """
 
 import json
@@ -107,6 +109,30 @@ def latency(run: Path) -> dict[str, float]:
     return {"alone": 1000 * statistics.median(alone), "together": 1000 * (time.process_time() - start) / CHUNK}
 
 
+def peaks(run: Path, marks: list[int]) -> list[float]:
+    """Return the peak MiB of one process that routes a file, at each of these numbers of queries."""
+    with tempfile.TemporaryDirectory(dir=RUNS) as folder:
+        source, output = write_lines(Path(folder) / "in.jsonl", marks[-1] + CHUNK), Path(folder) / "out.jsonl"
+        command = [sys.executable, str(ROOT / "scripts" / "route.py"), f"run={run}", f"input={source}",
+                   f"output={output}"]
+        found = []
+        with subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            for n in tqdm(marks, desc="memory", unit="mark"):
+                _wait_for(Path(f"{output}.state.json"), n, process)
+                status = Path(f"/proc/{process.pid}/status").read_text()  # Linux
+                found.append(int(status.split("VmHWM:")[1].split()[0]) / 2**10)
+        check(source, output)
+    return found
+
+
+def memory() -> None:
+    marks = [CHUNK * k for k in (1, 2, 4, 6, 8, 10, 12)]
+    rows = [[f"{n:,}", f"{peak:,.0f}"] for n, peak in zip(marks, peaks(run_of("minilm"), marks), strict=True)]
+    write_section("Files: memory with the default encoder", MEMORY.format(
+        machine=machine(), chunk=CHUNK, rows="\n".join(table(["queries routed", "peak MiB so far"], rows))))
+
+
 def main(n: int) -> None:
     tiny, minilm = run_of("tiny"), run_of("minilm")
     rows, said = [], {}
@@ -152,7 +178,14 @@ In Python, `minilm` on one thread takes {alone:.1f} ms of processor time for `ro
 and {together:.1f} ms a query in one call with {chunk}.
 """
 
+MEMORY = """Made by `python benchmarks/files.py memory=true` on {machine}: one file, routed by `minilm` with \
+`chunk={chunk}`, in one process on one thread. The peak is of the whole process. It rises over \
+the first chunks and then less and less; with `tiny`, above, it does not rise in a million lines.
+
+{rows}
+"""
+
 
 if __name__ == "__main__":
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    main(int(given.get("lines", 1_000_000)))
+    memory() if given.get("memory") == "true" else main(int(given.get("lines", 1_000_000)))
