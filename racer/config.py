@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from racer.answers import ANSWER_KINDS
 from racer.coupling import JOINTS
 from racer.errors import ConfigError
 from racer.risk import Risk
@@ -312,6 +313,64 @@ class PlanConfig:
 
 
 @dataclass
+class ServeConfig:
+    """`scripts/serve.py`. Keys and tokens come from the environment only."""
+
+    run: str = "???"
+    pool: str = "???"  # a pool file, or the name of a preset in conf/pools
+    host: str = "127.0.0.1"
+    port: int = 8080
+    name: str = "racer"  # the model that clients ask for
+    token_env: str = "RACER_TOKEN"  # the environment variable with the bearer token; unset: none is asked for
+    aggregator: str = "best"  # of a set: best | majority | fusion
+    fusion: str | None = None  # the pool entry that fuses; needed with aggregator=fusion
+    fusion_prompt: str | None = None  # a text file; None: conf/fusion.txt
+    fallback: str | None = None  # the pool entry that is called where nobody is asked; None: an abstention is told
+    task: str | None = None  # of all queries that do not say theirs
+    kind: str | None = None  # of all answers: choice | number | text | code
+    context: str = "turns"  # of a conversation the router reads: turns | last (message of the user) | all (system too)
+    deadline: float = 30.0  # seconds for a request
+    concurrency: int = 64  # requests at work
+    queue: int = 1024  # requests that wait for a place; more are turned away with 503
+    max_body: int = 1_048_576  # bytes of a request
+    batch: int = 64  # texts per forward pass
+    spend_cap: float | None = None  # USD; None: no cap
+    spend_file: str | None = None  # where the spend is kept from start to start; None: it begins anew
+    cache: str | None = None  # a file for replies; None: none are kept. Streams are neither kept nor looked up
+    cache_entries: int = 100_000
+    log_prompts: bool = False
+    allow_uncertified: bool = False  # serve by a calibration that was made for another router, saying so
+
+    def __post_init__(self):
+        _one_of("aggregator", self.aggregator, ("best", "majority", "fusion"))
+        _one_of("context", self.context, ("turns", "last", "all"))
+        _one_of("kind", self.kind, (None, *ANSWER_KINDS))
+        for name in ("concurrency", "max_body", "batch", "cache_entries"):
+            _within(name, getattr(self, name), 1)
+        _within("queue", self.queue, 0)
+        _within("port", self.port, 0, 65535)
+        if not 0 < self.deadline < float("inf"):
+            raise ConfigError(f"deadline is {self.deadline}, expected seconds above 0")
+        if self.spend_cap is not None:
+            _within("spend_cap", self.spend_cap, 0)
+        if (self.aggregator == "fusion") != (self.fusion is not None):
+            raise ConfigError(f"aggregator={self.aggregator} and fusion={self.fusion}: aggregator=fusion needs "
+                              "fusion=NAME of a pool entry, the others none")
+
+
+@dataclass
+class ReplayConfig:
+    """`scripts/replay.py`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    host: str = "127.0.0.1"
+    port: int = 8090
+
+    def __post_init__(self):
+        _within("port", self.port, 0, 65535)
+
+
+@dataclass
 class PrepareConfig:
     """`scripts/prepare.py`."""
 
@@ -335,7 +394,8 @@ def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` start from."""
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
                          "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
-                         "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig}.items():
+                         "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig,
+                         "serve_schema": ServeConfig, "replay_schema": ReplayConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

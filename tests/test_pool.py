@@ -112,7 +112,7 @@ BAD = {"no json": (sends(b"<html>"), "malformed reply"), "no choices": (returns(
                                                                    "malformed reply"),
        "no message": (returns({"choices": [{"message": None}]}), "malformed reply"),
        "cut off": (sends(b'{"choices"', "content-length: 100"), "no connection"),
-       "nothing said": (says("  \n"), "empty reply"), "hangs up": (hangs_up(), "no connection"),
+       "hangs up": (hangs_up(), "no connection"),
        "garbage": (sends(b"\xff\xfe\x00"), "malformed reply"),
        "compressed": (sends(b"\x1f\x8b", "content-encoding: gzip"), "malformed reply: compressed"),
        "endless": (floods(), "reply too long"), "silent": (slow(), "timeout")}
@@ -128,19 +128,12 @@ def test_a_bad_endpoint_is_an_explicit_failure_that_counts_with_the_most_it_can_
         assert usd == pytest.approx(worst(up, **options)) and usd > 0
 
 
-def test_an_endless_reply_is_cut_off_at_its_bound(monkeypatch):
-    sent = 0
-
-    async def count(body, answer):
-        nonlocal sent
-        await answer.head(200, "application/json")
-        while True:
-            await answer.raw(b" " * 1000)
-            sent += 1000
-    monkeypatch.setattr(wire, "LONGEST", 5000)
-    with Upstream({"m": count}) as up:
-        failed, _ = ask(up)
-    assert failed.reason == "reply too long" and len(up.calls) == 1
+@pytest.mark.parametrize("kind, whole", [("as told", True), ("longer", False), ("rich", True)])
+def test_a_reply_may_be_as_long_as_its_tokens_need_and_no_longer(kind, whole):
+    text = "x" * (wire.HEAD if kind == "as told" else wire.HEAD + 200 * wire.TOKEN)
+    with Upstream({"m": says(text, 10, 100)}) as up:
+        found, _ = ask(up, HELLO | ({"logprobs": True} if kind == "rich" else {}), max_tokens=100)
+    assert found.text == text if whole else found.reason == "reply too long"
 
 
 @pytest.mark.parametrize("status, tries", [(500, 3), (503, 3), (429, 3), (408, 3), (401, 1), (404, 1), (400, 1)])
@@ -173,9 +166,7 @@ def test_retry_after_is_obeyed_or_the_call_given_up_at_once():
         start = time.monotonic()
         assert ask(up)[0].text == "fine" and time.monotonic() - start >= 0.15
     with Upstream({"m": fails(429, "retry-after: 60")}) as up:
-        start = time.monotonic()
-        assert ask(up)[0].reason == "status 429" and time.monotonic() - start < 5
-        assert len(up.calls) == 1
+        assert ask(up)[0].reason == "status 429" and len(up.calls) == 1  # not a timeout while waiting
 
 
 def test_a_wait_is_read_in_each_form_it_may_have():
@@ -206,10 +197,9 @@ def test_a_failure_never_shows_the_key(monkeypatch):
 
 
 def test_the_time_left_bounds_a_call_with_its_waits():
-    with Upstream({"m": slow()}) as up:
-        start = time.monotonic()
+    with Upstream({"m": slow(2)}) as up:
         failed, _ = ask(up, seconds=0.2)
-    assert failed.reason == "timeout" and time.monotonic() - start < 5
+    assert failed.reason == "timeout"
 
 
 # ---------------------------------------------------------------- limits
@@ -335,10 +325,13 @@ def test_the_same_request_is_paid_once_and_another_is_not_mixed_up_with_it(tmp_p
     assert b"hello" not in (tmp_path / "cache.db").read_bytes()
 
 
-def test_failures_are_not_kept(tmp_path):
-    with Upstream({"m": fails(500, times=1, then=says("fine"))}) as up:
+@pytest.mark.parametrize("bad", [fails(500), says(" \n")])
+def test_failures_and_empty_replies_are_not_kept(tmp_path, bad):
+    with Upstream({"m": bad}) as up:
         cache = Cache(tmp_path / "cache.db")
-        assert isinstance(ask(up, cache=cache, retries=0)[0], CallFailed)
+        found = ask(up, cache=cache, retries=0)[0]
+        assert isinstance(found, CallFailed) or found.empty
+        up.behaviours["m"] = says("fine")
         assert ask(up, cache=cache, retries=0)[0].text == "fine"
         cache.close()
 

@@ -11,7 +11,8 @@ class Cache:
 
     def __init__(self, path: str | Path, entries: int = 100_000):
         self.entries = entries
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5,
+                                   check_same_thread=False)  # one at a time, but perhaps not that which opened it
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS replies "

@@ -14,13 +14,14 @@ class CallFailed(Exception):
     """A model gave no reply: `reason` in few words, without anything of the key.
 
     `refused`: the endpoint found fault with the request itself. `retry`: another try may help, after `wait` seconds if
-    the endpoint said so. `billed`: it may have cost something.
+    the endpoint said so. `billed`: it may have cost something. `capped`: the spend cap left no room for it.
     """
 
     def __init__(self, reason: str, refused: bool = False, retry: bool = False, billed: bool = True,
-                 wait: float | None = None):
+                 wait: float | None = None, capped: bool = False):
         super().__init__(reason)
         self.reason, self.refused, self.retry, self.billed, self.wait = reason, refused, retry, billed, wait
+        self.capped = capped
 
 
 class TooLong(httpx2.ReadError):

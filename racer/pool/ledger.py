@@ -37,7 +37,8 @@ class Ledger:
 
     def __init__(self, cap: float | None = None, path: str | Path | None = None):
         self.cap = float("inf") if cap is None else cap
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5,
+                                   check_same_thread=False)  # one at a time, but perhaps not that which opened it
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY, spent REAL, held REAL)")

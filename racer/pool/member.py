@@ -39,6 +39,11 @@ class Reply:
         """The text of the reply, empty where it only calls tools."""
         return _text(self.message)
 
+    @property
+    def empty(self) -> bool:
+        """Whether it says nothing."""
+        return not self.text.strip() and not self.message.get("tool_calls")
+
 
 class Member:
     """One model of the pool, ready to be called."""
@@ -55,6 +60,8 @@ class Member:
 
         Raises `CallFailed`. Either way what it cost is added to the bill, failed tries included.
         """
+        if seconds <= 0:
+            raise CallFailed("timeout", billed=False)
         body = self.fitted(body)
         key = Cache.key(self.endpoint.api_base, body)
         if self.cache is not None and (kept := self.cache.get(key)) is not None:
@@ -64,7 +71,7 @@ class Member:
                 completion, reply = await self._tries(body, bill, limit.when())
         except TimeoutError:
             raise CallFailed("timeout") from None
-        if self.cache is not None:
+        if self.cache is not None and not reply.empty:
             self.cache.put(key, completion)
         return reply
 
@@ -109,6 +116,9 @@ class Member:
     async def close(self) -> None:
         await self._client.close()
 
+    def _tokens(self, body: dict) -> int:
+        return body[self.endpoint.max_tokens_key]
+
     async def _tries(self, body: dict, bill: Bill, end: float) -> tuple[dict, Reply]:
         for attempt in range(self.endpoint.retries + 1):
             try:
@@ -127,6 +137,7 @@ class Member:
         await self._enter()
         try:
             with self._held(body, bill) as hold:
+                wire.allow(self._tokens(body), bool(body.get("logprobs")))
                 with self._failures():
                     raw = await self._client.chat.completions.with_raw_response.create(**_arguments(body))
                     completion = json.loads(raw.content)
@@ -138,6 +149,7 @@ class Member:
 
     async def _chunks(self, body: dict, end: float) -> AsyncIterator[dict]:
         """Yield the chunks of a stream as plain records."""
+        wire.allow(self._tokens(body), rich=True)
         with self._failures(AttributeError):
             async with asyncio.timeout_at(end):
                 chunks = await self._client.chat.completions.create(
@@ -173,7 +185,7 @@ class Member:
                         hold.settle(0.0)
                     raise
         except CapReached as error:
-            raise CallFailed(str(error), billed=False) from None
+            raise CallFailed(str(error), billed=False, capped=True) from None
 
     @contextmanager
     def _failures(self, *also: type[Exception]) -> Iterator[None]:
@@ -191,8 +203,6 @@ class Member:
             found = usage.of(self.endpoint, body, completion.get("usage"), text)
         except (KeyError, IndexError, TypeError, AttributeError):
             raise CallFailed("malformed reply") from None
-        if not text.strip() and not message.get("tool_calls"):
-            raise CallFailed("empty reply")
         return Reply(self.endpoint.name, message, finish, found, 0.0 if cached else found.usd, cached)
 
 

@@ -1,0 +1,304 @@
+"""What the server adds to a request; whether 300 requests at a time all end, in bounded memory, whatever models do.
+
+    python benchmarks/serving.py [requests=3000]
+
+Writes its section of `docs/performance.md` in some ten minutes. The server is `scripts/serve.py` in a process of its
+own on one thread, with the default encoder; the models are loopback servers (`tests/upstream.py`) in another process;
+the clients are a third. All share the machine. Queries are those of the embedded pool, so texts differ.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from document import machine, table, write_section
+from files import ONE_THREAD, ROOT, run_of
+
+from racer import Router, kitchen
+from racer.pool import Ledger
+
+sys.path.append(str(ROOT / "tests"))
+import upstream
+
+AT_A_TIME, ALONE = 300, 200
+TEXTS = kitchen.generate().queries.tolist()
+SECONDS, DEADLINE, TIMEOUT = 0.05, 10, 3  # a healthy model thinks; a request may take; a call may take
+LIE = {"prompt_tokens": -1, "completion_tokens": 10**12}
+
+
+# ---------------------------------------------------------------- the models
+
+
+def behaviours(kind: str, models: tuple[str, ...]) -> dict:
+    """Return what each model does. Of the bad kinds the three models that are asked most are bad."""
+    found = dict.fromkeys(models, thinks)
+    bad = {"healthy": None, "killed midway": None, "gone": upstream.hangs_up(), "slow": upstream.slow(60),
+           "lying": lies, "malformed": upstream.sends(b"<html>"), "flooding": upstream.floods(),
+           "failing": upstream.fails(500), "dying midstream": upstream.dies_mid_stream(3),
+           "all slow": upstream.slow(60)}[kind]
+    if bad is not None:
+        found |= dict.fromkeys(models if kind in ("all slow", "dying midstream") else models[:3], bad)
+    return found
+
+
+async def thinks(body: dict, answer) -> None:
+    await asyncio.sleep(SECONDS)
+    await upstream.says("The answer is 36.", 20, 8)(body, answer)
+
+
+async def lies(body: dict, answer) -> None:
+    await answer.json(upstream.completion("The answer is 36.", body) | {"usage": LIE})
+
+
+def models_process(kind: str, models: tuple[str, ...], port) -> None:
+    """Run the models until killed; tell the port."""
+    with upstream.Upstream(behaviours(kind, models)) as served:
+        served.calls = Nothing()
+        port.send(served.base)
+        time.sleep(3600)
+
+
+class Nothing(list):
+    """Keeps no calls: thousands of requests are not the test's own memory."""
+
+    def append(self, _) -> None:
+        pass
+
+
+# ---------------------------------------------------------------- the server
+
+
+@dataclass
+class Running:
+    """The server under test and its models."""
+
+    process: subprocess.Popen
+    models: multiprocessing.Process
+    base: str
+    upstream: str
+    spend: Path
+
+    def memory(self, which: str) -> float:
+        """Return MiB of the server: VmRSS now, VmHWM at most so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(which))) / 1024
+
+
+class serving:
+    """A server of `run` in front of models of one kind, by `with`."""
+
+    def __init__(self, run: Path, kind: str, order: tuple[str, ...], folder: Path):
+        self.run, self.kind, self.order, self.folder = run, kind, order, folder
+
+    def __enter__(self) -> Running:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        models = context.Process(target=models_process, args=(self.kind, self.order, theirs), daemon=True)
+        models.start()
+        base = ours.recv()
+        pool, spend = self.folder / "pool.yaml", self.folder / "spend.db"
+        spend.unlink(missing_ok=True)
+        entry = {"api_base": base, "price_in": 1.0, "price_out": 2.0, "timeout": TIMEOUT, "backoff": 0.1,
+                 "concurrency": 1000}
+        pool.write_text(json.dumps({"models": [{"name": n, "model": n} | entry for n in self.order]}))
+        command = [sys.executable, str(ROOT / "scripts" / "serve.py"), f"run={self.run}", f"pool={pool}", "port=0",
+                   f"concurrency={AT_A_TIME}", f"deadline={DEADLINE}", f"spend_file={spend}"]
+        process = subprocess.Popen(command, env=os.environ | ONE_THREAD, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
+        line = next(line for line in process.stdout if line.startswith("serving"))
+        self.running = Running(process, models, line.split("http://")[1].split(",")[0], base, spend)
+        self.running.base = f"http://{self.running.base}"
+        return self.running
+
+    def __exit__(self, *_) -> None:
+        self.running.process.terminate()
+        self.running.process.communicate(timeout=60)
+        self.running.models.kill()
+        self.running.models.join()
+
+
+# ---------------------------------------------------------------- the clients
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one request ended: `answered`, `error STATUS`, `error event` of a stream, or `LOST`."""
+
+    how: str
+    seconds: float
+    replaced: bool = False
+
+
+async def one(client: httpx.AsyncClient, base: str, text: str, stream: bool) -> Ended:
+    body = {"model": "racer", "messages": [{"role": "user", "content": text}], "stream": stream}
+    start = time.monotonic()
+    try:
+        response = await client.post(f"{base}/chat/completions", json=body)
+        how, replaced = ending(response, stream)
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        how, replaced = f"LOST ({type(error).__name__})", False
+    return Ended(how, time.monotonic() - start, replaced)
+
+
+def ending(response: httpx.Response, stream: bool) -> tuple[str, bool]:
+    """Return how a request ended, and whether a model was replaced; raise if it is neither an answer nor an error."""
+    if response.status_code != 200:
+        response.json()["error"]["message"]
+        return f"error {response.status_code}", False
+    if not stream:
+        record = response.json()
+        record["choices"][0]["message"]["content"]
+        return "answered", bool(record["racer"]["replaced"])
+    events = [event.removeprefix("data: ") for event in response.text.split("\n\n") if event]
+    if events[-1] == "[DONE]":
+        return "answered", bool(json.loads(events[-2])["racer"]["replaced"])
+    json.loads(events[-1])["error"]["message"]
+    return "error event", False
+
+
+async def crowd(base: str, n: int, at_a_time: int, stream: bool = False, kill=None) -> list[Ended]:
+    """Send `n` requests, `at_a_time` under way; call `kill` when a third of them has ended."""
+    queue, ended = iter(range(n)), []
+    limits = httpx.Limits(max_connections=at_a_time, max_keepalive_connections=at_a_time)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        async def worker() -> None:
+            nonlocal kill
+            for i in queue:
+                ended.append(await one(client, base, TEXTS[i % len(TEXTS)], stream))
+                if kill is not None and 3 * len(ended) >= n:
+                    kill()
+                    kill = None
+        await asyncio.gather(*(worker() for _ in range(at_a_time)))
+    return ended
+
+
+# ---------------------------------------------------------------- the measurements
+
+
+def alone(running: Running, model: str) -> dict[str, list[float]]:
+    """Return milliseconds of requests one at a time: as the server tells them, by the clock of a client, and of the
+    same call made straight to a model.
+    """
+    found = {name: [] for name in ("forward", "upstream", "overhead", "client", "direct")}
+    with httpx.Client(timeout=60) as client:
+        for i in range(-10, ALONE):  # the first warm up
+            body = {"model": "racer", "messages": [{"role": "user", "content": TEXTS[i]}]}
+            start = time.perf_counter()
+            response = client.post(f"{running.base}/chat/completions", json=body)
+            middle = time.perf_counter()
+            client.post(f"{running.upstream}/chat/completions", json=body | {"model": model})
+            end = time.perf_counter()
+            if i < 0:
+                continue
+            for part in response.headers["server-timing"].split(", "):
+                name, value = part.split(";dur=")
+                found[name].append(float(value))
+            found["client"].append(1000 * (middle - start))
+            found["direct"].append(1000 * (end - middle))
+    return found
+
+
+def row(name: str, ended: list[Ended]) -> list[str]:
+    counts, times = Counter(e.how for e in ended), sorted(e.seconds for e in ended)
+    ends = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
+    return [name, str(len(ended)), ends, str(sum(e.replaced for e in ended)), f"{times[len(times) // 2]:.1f}",
+            f"{times[-1]:.1f}"]
+
+
+def single(run: Path) -> Path:
+    """Return a copy of the run whose sets hold one model, so that replies are streamed as they come."""
+    copy = run.with_name(f"{run.name}-single")
+    if not (copy / "calibration.json").exists():
+        shutil.copytree(run, copy, dirs_exist_ok=True)
+        (copy / "calibration.json").unlink()
+        subprocess.run([sys.executable, str(ROOT / "scripts" / "calibrate.py"), f"run={copy}", "sets.max_size=1",
+                        "risk.alpha=0.6"], check=True, env=os.environ | ONE_THREAD)
+    return copy
+
+
+def most_asked(run: Path) -> tuple[str, ...]:
+    """Return the models, those that are asked most first."""
+    router = Router.load(run)
+    asked = Counter(name for decision in router.route(TEXTS[:AT_A_TIME]) for name in decision.members)
+    return tuple(sorted(router.models, key=lambda name: -asked[name]))
+
+
+def main(n: int) -> None:
+    run = run_of("minilm")
+    order, rows, memory = most_asked(run), [], []
+    with tempfile.TemporaryDirectory() as at:
+        folder = Path(at)
+        with serving(run, "healthy", order, folder) as running:
+            times = alone(running, order[0])
+            memory.append(["at rest", f"{running.memory('VmRSS'):.0f}", f"{running.memory('VmHWM'):.0f}"])
+            for size in (AT_A_TIME, n // 2, n):
+                ended = asyncio.run(crowd(running.base, size, AT_A_TIME))
+                memory.append([f"after {size:,} more, {AT_A_TIME} at a time", f"{running.memory('VmRSS'):.0f}",
+                               f"{running.memory('VmHWM'):.0f}"])
+            rows.append(row("healthy", ended))
+        held = 0.0
+        for kind in ("failing", "gone", "slow", "lying", "malformed", "flooding", "killed midway", "all slow",
+                     "dying midstream"):
+            streams = kind == "dying midstream"
+            with serving(single(run) if streams else run, kind, order, folder) as running:
+                kill = running.models.kill if kind == "killed midway" else None
+                ended = asyncio.run(crowd(running.base, 2 * AT_A_TIME, AT_A_TIME, streams, kill))
+                rows.append(row(kind, ended))
+                memory.append([f"after {2 * AT_A_TIME}, models {kind}", f"{running.memory('VmRSS'):.0f}",
+                               f"{running.memory('VmHWM'):.0f}"])
+                ledger = Ledger(None, running.spend)
+                held += ledger.held
+                ledger.close()
+    cells = {name: (statistics.median(v), sorted(v)[int(0.95 * len(v))]) for name, v in times.items()}
+    latency = [[LABELS[name], f"{a:.1f}", f"{b:.1f}"] for name, (a, b) in cells.items()]
+    write_section("Serving", TEXT.format(
+        command=" ".join(["python benchmarks/serving.py", *sys.argv[1:]]), machine=machine(), alone=ALONE,
+        latency="\n".join(table(["one request at a time", "median ms", "95 % ms"], latency)),
+        ends="\n".join(table(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
+        memory="\n".join(table(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, deadline=DEADLINE,
+        timeout=TIMEOUT, think=1000 * SECONDS, held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
+
+
+LABELS = {"forward": "the encoder's forward pass", "upstream": "calls of models", "overhead": "everything else in the "
+          "server", "client": "the whole, by the client's clock", "direct": "the same query straight to a model"}
+TEXT = """Made by `{command}` on {machine}, on which the server (one thread, the default encoder), the models \
+(loopback servers) and the clients ran together, beside others. Times are by the clock.
+
+### What the server adds
+
+{alone} requests, one at a time, to models that answer after {think:.0f} ms. The first three rows are those of \
+`Server-Timing`: from the end of the request's body to the finished response. Calls of models hold the client's own \
+work; the last two rows are seen from outside.
+
+{latency}
+
+### {at} requests at a time
+
+Deadline {deadline} s, timeout of a call {timeout} s, two retries. Of the bad kinds the three models that are asked \
+most are bad, of "all slow" and "dying midstream" all seven; "gone" takes a request and hangs up; "lying" says that it \
+used 10^12 tokens; "killed midway" is SIGKILL to the process of all models when a third of the requests has ended; \
+"dying midstream" are streams of one member each. Answers are completions, abstentions included; errors are explicit \
+ones. Kinds with a request that ended in neither way: {lost}. Money still held back for calls afterwards: {held} USD.
+
+{ends}
+
+### Memory of the server
+
+The whole process, libraries and router included. Each kind of models has a server of its own.
+
+{memory}
+"""
+
+if __name__ == "__main__":
+    main(int(dict(a.split("=") for a in sys.argv[1:]).get("requests", 3000)))

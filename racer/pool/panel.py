@@ -1,0 +1,115 @@
+"""The calls of one query: who was called, what they said, who failed, and who took their place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from racer.pool.failures import CallFailed
+from racer.pool.ledger import Bill
+from racer.pool.member import Reply
+from racer.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A model that gave no reply, and why; `by` took its place, None where nobody did."""
+
+    model: str
+    error: CallFailed
+    by: str | None
+
+
+@dataclass
+class Panel:
+    """Calls of one query with request `body`, all of them before `end` (a time of the event loop).
+
+    `spares` are who comes next, best first; each takes one place at most. `seconds` is the time with a call under way.
+    """
+
+    pool: Pool
+    body: dict
+    end: float
+    spares: list[str]
+    bill: Bill = field(default_factory=Bill)
+    called: list[str] = field(default_factory=list)
+    replies: dict[str, Reply] = field(default_factory=dict)
+    failed: list[Failed] = field(default_factory=list)
+    seconds: float = 0.0
+    streamed: str | None = None  # whose reply came as a stream, to its end
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.end - asyncio.get_running_loop().time()
+
+    async def ask_set(self, members: Iterable[str]) -> None:
+        """Call all members at the same time; the next spare takes the place of each that fails, or says nothing."""
+        with self._clock():
+            await asyncio.gather(*(self._seat(name) for name in members))
+
+    async def ask_each(self, names: Iterable[str]) -> dict[str, CallFailed]:
+        """Call these at the same time, without replacement; return who failed. To say nothing is no failure here."""
+        names = list(names)
+        with self._clock():
+            found = await asyncio.gather(*map(self._call, names))
+        return {name: failed for name, failed in zip(names, found, strict=True) if failed is not None}
+
+    async def stream(self, name: str) -> AsyncIterator[dict]:
+        """Yield the chunks of one member, or of the spare that takes its place; raise `CallFailed` if nobody is left,
+        or if the stream breaks after its first chunk.
+        """
+        while True:
+            self.called.append(name)
+            chunks = self.pool.members[name].stream(self.body, self.bill, self.left)
+            try:
+                with self._clock():
+                    first = await anext(chunks)
+                break
+            except CallFailed as failed:
+                if (name := self.fail(name, failed)) is None:
+                    raise
+        try:
+            yield first
+            while True:
+                with self._clock():
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                yield chunk
+            self.streamed = name
+        except CallFailed as failed:
+            self.failed.append(Failed(name, failed, None))
+            raise
+        finally:
+            await chunks.aclose()
+
+    def fail(self, name: str, failed: CallFailed) -> str | None:
+        """Note a failure; return who takes the place, None if nobody is left or no time is."""
+        by = self.spares.pop(0) if self.spares and self.left > 0 else None
+        self.failed.append(Failed(name, failed, by))
+        return by
+
+    async def _seat(self, name: str | None) -> None:
+        while name is not None:
+            failed = await self._call(name)
+            if failed is None and self.replies[name].empty:
+                failed = CallFailed("empty reply")
+                del self.replies[name]
+            name = None if failed is None else self.fail(name, failed)
+
+    async def _call(self, name: str) -> CallFailed | None:
+        self.called.append(name)
+        try:
+            self.replies[name] = await self.pool.members[name].ask(self.body, self.bill, self.left)
+        except CallFailed as failed:
+            return failed
+
+    @contextmanager
+    def _clock(self):
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += perf_counter() - start

@@ -1,0 +1,133 @@
+"""The routes: completions, models, route, health, metrics."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from racer.config import ServeConfig
+from racer.pool import CallFailed, Pool
+from racer.serve import render
+from racer.serve.guard import Guard, body_of, bug, refusal
+from racer.serve.metrics import Metrics
+from racer.serve.outcome import Outcome
+from racer.serve.request import Ask, Refused, hints, parse, parse_json
+from racer.serve.service import Plan, Service
+
+log = logging.getLogger("racer.serve")
+
+
+def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -> Guard:
+    """Return the ASGI application; it closes the pool when it is shut down."""
+    service = Service(router, pool, settings)
+    metrics = Metrics(pool.ledger)
+    routes = Routes(service, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_):
+        yield
+        service.close()
+        await pool.close()
+    handlers = {Refused: lambda _, refused: refusal(refused), Exception: lambda *_: refusal(bug())}
+    app = Starlette(lifespan=lifespan, exception_handlers=handlers, routes=[
+        Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+        Route("/v1/route", routes.route, methods=["POST"]), Route("/v1/models", routes.models),
+        Route("/health", routes.health), Route("/metrics", routes.metrics_text)])
+    return Guard(app, metrics, token, settings.concurrency, settings.queue, settings.deadline)
+
+
+class Routes:
+    """What each route does."""
+
+    def __init__(self, service: Service, metrics: Metrics):
+        self.service, self.metrics, self.settings = service, metrics, service.settings
+        self.side = service.router.settings.truncation_side
+
+    async def chat(self, request: Request) -> Response:
+        data = await body_of(request, self.settings.max_body)
+        start, end = perf_counter(), request.state.end
+        ask = parse(data, self.settings.name, self.settings.context, self.side)
+        plan = await self._plan(ask, end)
+        if self.service.passes_through(ask, plan):
+            outcome, chunks = await self.service.stream(ask, plan, end)
+            return StreamingResponse(self._streamed(ask, outcome, chunks, start), media_type="text/event-stream")
+        outcome = await self.service.complete(ask, plan, end)
+        if ask.stream:
+            content = b"".join(render.chunks(outcome, self.settings.name, ask.include_usage))
+        else:
+            content = json.dumps(render.completion(outcome, self.settings.name), ensure_ascii=False).encode()
+        timing = self._count(outcome, start)
+        return Response(content, media_type="text/event-stream" if ask.stream else "application/json",
+                        headers={"Server-Timing": timing})
+
+    async def route(self, request: Request) -> Response:
+        """Take `query` or `messages`, and `racer` as completions do; return the decision, without a call."""
+        record = parse_json(await body_of(request, self.settings.max_body))
+        if (query := record.get("query")) is not None:
+            if not isinstance(query, str) or not query.strip():
+                raise Refused(400, "query must be a text that is not empty", param="query")
+            ask = Ask({}, query, **hints(record))
+        else:
+            asked = json.dumps(record | {"model": self.settings.name}).encode()
+            ask = parse(asked, self.settings.name, self.settings.context, self.side)
+        plan = await self._plan(ask, request.state.end)
+        return JSONResponse({"models": list(self.service.router.models), **plan.record()})
+
+    async def models(self, _: Request) -> Response:
+        pool = list(self.service.router.models)
+        return JSONResponse({"object": "list", "data": [
+            {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "racer", "pool": pool}]})
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def metrics_text(self, _: Request) -> Response:
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def _plan(self, ask: Ask, end: float) -> Plan:
+        if self.settings.log_prompts:
+            log.info("query: %s", ask.text)
+        plan = await self.service.plan(ask, end)
+        self.metrics.forward.observe(plan.forward)
+        return plan
+
+    async def _streamed(self, ask: Ask, outcome: Outcome, chunks: AsyncIterator[dict], start: float
+                        ) -> AsyncIterator[bytes]:
+        """Yield the events of a reply that is handed on as it comes. Its end is held back until its cost is known."""
+        shared, finish, said = render.identity(), None, None
+        try:
+            async for one in chunks:
+                said = one.get("usage") or said
+                for choice in one.get("choices") or []:
+                    finish = choice.get("finish_reason") or finish
+                    if choice.get("delta"):
+                        yield render.event(render.chunk(shared, outcome.model, [choice | {"finish_reason": None}]))
+            yield render.event(render.chunk(shared, outcome.model, render.end(finish), racer=outcome.record()))
+            if ask.include_usage:
+                yield render.event(render.chunk(shared, outcome.model, [], usage=said))
+            yield render.DONE
+        except CallFailed as failed:
+            error = {"message": f"{outcome.model}: {failed.reason}", "type": "upstream_error", "code": None}
+            yield render.event({"error": error, "racer": outcome.record() | {"promise_stands": False}})
+        finally:
+            self._count(outcome, start)
+
+    def _count(self, outcome: Outcome, start: float) -> str:
+        """Count what came of a query; return its times for the header."""
+        for panel in (outcome.panel, *outcome.beside):
+            self.metrics.count_calls(panel)
+        if outcome.abstained:
+            self.metrics.abstained.inc()
+        total = perf_counter() - start
+        overhead = total - outcome.forward - outcome.upstream
+        self.metrics.overhead.observe(overhead)
+        log.info("members=%s abstained=%s failed=%d %.0f ms %.6f USD", ",".join(outcome.panel.called) or "none",
+                 outcome.abstained, len(outcome.panel.failed), 1000 * total, outcome.usd)
+        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in
+                         (("forward", outcome.forward), ("upstream", outcome.upstream), ("overhead", overhead)))

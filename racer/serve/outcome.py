@@ -1,0 +1,57 @@
+"""What came of one query: whose reply is returned and why, or that none is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from racer.pool.member import Reply
+from racer.pool.panel import Panel
+
+
+@dataclass
+class Outcome:
+    """The reply that is returned, None if abstained, and all that is told beside it.
+
+    `model` gave the reply. `confidence` in [0, 1] that it is right, None where nobody knows (fusion, fallback).
+    `promise_stands`: the calls were those that the promise is about, none failed, and the reply is no fallback's.
+    `answer` is what was compared with other answers. `beside` are calls for other purposes than the set's: fusion,
+    fallback.
+    """
+
+    panel: Panel
+    reply: Reply | None
+    model: str | None
+    confidence: float | None
+    promise_stands: bool
+    certificate: dict | None = None
+    answer: str | None = None
+    abstained: bool = False
+    notes: dict = field(default_factory=dict)
+    beside: list[Panel] = field(default_factory=list)
+    forward: float = 0.0  # seconds
+    show_replies: bool = False
+
+    @property
+    def upstream(self) -> float:
+        """Seconds with calls under way."""
+        return self.panel.seconds + sum(panel.seconds for panel in self.beside)
+
+    @property
+    def usd(self) -> float:
+        return self.panel.bill.usd + sum(panel.bill.usd for panel in self.beside)
+
+    def all_replies(self) -> Iterator[Reply]:
+        for panel in (self.panel, *self.beside):
+            yield from panel.replies.values()
+
+    def record(self) -> dict:
+        """Return the object `racer` of a completion."""
+        shown = {"replies": {name: r.text for name, r in self.panel.replies.items()}} if self.show_replies else {}
+        return {"members": list(self.panel.called), "abstained": self.abstained, "confidence": self.confidence,
+                "certificate": self.certificate, "cost_usd": self.usd, "promise_stands": self.promise_stands,
+                "answered_by": self.model, "answer": self.answer, "replaced": replaced(self.panel), **self.notes,
+                **shown}
+
+
+def replaced(panel: Panel) -> list[dict]:
+    """Return who failed, why, and who took the place."""
+    return [{"model": f.model, "by": f.by, "reason": f.error.reason} for f in panel.failed]

@@ -1,0 +1,184 @@
+"""From a request to its outcome: the router reads, models are called, one reply is returned or none."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from racer.answers import ANSWER_KINDS
+from racer.config import ServeConfig
+from racer.decision import Decision, decide
+from racer.errors import ConfigError
+from racer.estimate import Estimate
+from racer.pool import CallFailed, Pool
+from racer.pool.panel import Panel
+from racer.serve import fusion
+from racer.serve.elect import elect
+from racer.serve.forward import Forward
+from racer.serve.guard import late
+from racer.serve.outcome import Outcome, replaced
+from racer.serve.request import Ask, Refused
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who is to be asked.
+
+    `estimate` is what sets are made from, `forward` are the seconds of the router's forward pass.
+    """
+
+    estimate: Estimate
+    decision: Decision
+    forward: float
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who is to be called, best first."""
+        return self.decision.members
+
+    def record(self) -> dict:
+        """Return the response of /v1/route."""
+        d = self.decision
+        return {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
+                "expected_cost": d.expected_cost, "certified": d.certified, "certificate": None}
+
+
+class Service:
+    """A router, its pool, and what the settings say of them. Raises `ConfigError` if they do not fit each other."""
+
+    def __init__(self, router, pool: Pool, settings: ServeConfig):
+        self.router, self.pool, self.settings = router, pool, settings
+        if router.artifact is None:
+            raise ConfigError("this run is not calibrated: run `python scripts/calibrate.py run=DIR` first")
+        pool.check(router.models, tuple(filter(None, (settings.fallback, settings.fusion))))
+        self.prompt = fusion.prompt_of(settings.fusion_prompt)
+        self.forward = Forward(router.estimate, settings.batch)
+
+    async def plan(self, ask: Ask, end: float) -> Plan:
+        """Return who is to be asked; raise `Refused` if the query cannot be routed as it is."""
+        try:
+            async with asyncio.timeout_at(end):
+                own, seconds = await self.forward.estimate(ask.text)
+        except TimeoutError:
+            raise late() from None
+        try:
+            return self._set(ask, own, seconds)
+        except ConfigError as error:  # the query lacks what the calibration asks for
+            raise Refused(400, str(error), param="racer") from None
+
+    async def complete(self, ask: Ask, plan: Plan, end: float) -> Outcome:
+        """Return what came of the query; raise `Refused` where every model failed that was to be asked."""
+        if self.settings.aggregator == "majority":
+            self.kind_of(ask)  # before anything is paid for
+        panel = Panel(self.pool, ask.body, end, list(plan.decision.spares))
+        if plan.decision.abstain:
+            outcome = Outcome(panel, None, None, None, self._certified)
+        else:
+            await panel.ask_set(plan.members)
+            outcome = await self._elected(ask, plan, panel)
+        if outcome.reply is None:
+            outcome.abstained = True
+            if self.settings.fallback is not None:
+                await self._fall_back(outcome, ask, end)
+        outcome.forward, outcome.show_replies = plan.forward, ask.replies
+        return outcome
+
+    def passes_through(self, ask: Ask, plan: Plan) -> bool:
+        """Return whether the reply is streamed as it comes: one model is asked, and nothing is done with its answer."""
+        compared = self.settings.aggregator == "majority"
+        return ask.stream and len(plan.members) == 1 and not compared
+
+    async def stream(self, ask: Ask, plan: Plan, end: float) -> tuple[Outcome, AsyncIterator[dict]]:
+        """Return the outcome, which is whole when the stream has ended, and its chunks; raise `Refused` like
+        `complete`. Chunks raise `CallFailed` if the stream breaks.
+        """
+        panel = Panel(self.pool, ask.body, end, list(plan.decision.spares))
+        chunks = panel.stream(plan.members[0])
+        try:
+            first = await anext(chunks)
+        except CallFailed:
+            raise failed(panel) from None
+        model = panel.called[-1]
+        confidence = float(plan.estimate.models[0, self.router.models.index(model)])
+        outcome = Outcome(panel, None, model, confidence, self._stands(panel), forward=plan.forward)
+        return outcome, _after(first, chunks)
+
+    def kind_of(self, ask: Ask) -> str:
+        """Return the kind of answers that a majority compares; raise `Refused` if nobody said it."""
+        if (kind := ask.kind or self.settings.kind) is None:
+            raise Refused(400, "a majority compares final answers, and free texts are hardly ever equal: say "
+                          "racer.kind, one of " + ", ".join(ANSWER_KINDS), param="racer.kind")
+        return kind
+
+    def close(self) -> None:
+        self.forward.close()
+
+    @property
+    def _certified(self) -> bool:
+        return self.router.uncertified is None
+
+    def _stands(self, panel: Panel) -> bool:
+        return self._certified and not panel.failed
+
+    def _set(self, ask: Ask, own: Estimate, seconds: float) -> Plan:
+        artifact, known = self.router.artifact, {"task": self.settings.task} | ask.known
+        known = {name: [value] for name, value in known.items() if value is not None}
+        [decision] = decide(own, artifact, known, self._certified)
+        return Plan(artifact.rule.estimate(own), decision, seconds)
+
+    async def _elected(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
+        if not panel.replies:
+            raise failed(panel)
+        beside = []
+        if self.settings.aggregator == "fusion" and len(panel.replies) > 1:
+            side = await self._aside(self.settings.fusion, fusion.request(self.prompt, ask.text, panel), panel.end)
+            reason = side.failed[0].error.reason if side.failed else None
+            beside, notes = [side], {"fusion": {"model": self.settings.fusion, "failed": reason}}
+            if reply := side.replies.get(self.settings.fusion):
+                return Outcome(panel, reply, reply.model, None, self._stands(panel), notes=notes, beside=beside)
+        else:
+            notes = {}
+        majority = self.settings.aggregator == "majority"
+        model, confidence, answer = elect("majority" if majority else "best", panel, self.router.models, plan.estimate,
+                                          self.kind_of(ask) if majority else None, ask.options or 0)
+        return Outcome(panel, panel.replies.get(model), model, confidence, self._stands(panel), answer=answer,
+                       notes=notes, beside=beside)
+
+    async def _aside(self, name: str, body: dict, end: float) -> Panel:
+        """Return the panel of one call that is not the set's."""
+        side = Panel(self.pool, body, end, [])
+        await side.ask_set([name])
+        return side
+
+    async def _fall_back(self, outcome: Outcome, ask: Ask, end: float) -> None:
+        name = self.settings.fallback
+        side = await self._aside(name, ask.body, end)
+        outcome.beside.append(side)
+        if not side.replies:
+            raise failed(side)
+        outcome.reply, outcome.model, outcome.confidence, outcome.answer = side.replies[name], name, None, None
+        outcome.promise_stands, outcome.notes = False, {"fallback": name}
+
+
+async def _after(first: dict, rest: AsyncIterator[dict]) -> AsyncIterator[dict]:
+    try:
+        yield first
+        async for chunk in rest:
+            yield chunk
+    finally:
+        await rest.aclose()
+
+
+def failed(panel: Panel) -> Refused:
+    """Return what to tell where no model replied."""
+    errors = [one.error for one in panel.failed]
+    words = "; ".join(f"{one.model}: {one.error.reason}" for one in panel.failed)
+    beside = {"racer": {"members": panel.called, "abstained": False, "confidence": None, "certificate": None,
+                        "cost_usd": panel.bill.usd, "promise_stands": False, "replaced": replaced(panel)}}
+    status, kind = 502, "upstream_error"
+    if all(error.refused for error in errors):
+        status, kind = 400, "invalid_request_error"
+    elif all(error.capped for error in errors):
+        status, kind = 402, "spend_cap_reached"
+    elif panel.left <= 0:
+        status, kind = 504, "timeout_error"
+    return Refused(status, f"no model replied ({words})", kind, beside=beside)

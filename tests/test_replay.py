@@ -1,0 +1,74 @@
+"""Recorded answers served as if live: what the server gives is what was recorded."""
+
+import threading
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from conftest import composed
+from serving import Serving
+
+from racer import Router, kitchen
+from racer.errors import TableError
+from racer.serve import replay, server
+
+ROWS = 25
+
+
+@pytest.fixture(scope="module")
+def table():
+    return kitchen.generate(600)  # that of the small run
+
+
+@pytest.fixture(scope="module")
+def upstream(table):
+    """The models of the table, behind a server; it has a `base`, as other upstreams do."""
+    listening = server.listen("127.0.0.1", 0)
+    served = uvicorn.Server(uvicorn.Config(replay.build(table), log_config=None, access_log=False))
+    served.base = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield served
+    served.should_exit = True
+    thread.join(10)
+
+
+def test_a_set_is_answered_by_what_was_recorded_of_its_best_member(small_run, table, upstream):
+    router = Router.load(small_run)
+    rows = np.flatnonzero(table.split == "test")[:ROWS]
+    with Serving(router, upstream) as serving:
+        found = [serving.ask(query) for query in table.queries[rows]]
+    for row, decision, live in zip(rows, router.route(table.queries[rows].tolist()), found, strict=True):
+        said = {m: text for m, text in zip(table.models, table.answers[row], strict=True) if text}
+        heard = [m for m in live.racer["members"] if m in said]
+        p = dict(zip(router.models, decision.probabilities, strict=False))
+        assert live.racer["members"][:len(decision.members)] == list(decision.members)
+        assert live.racer["abstained"] == decision.abstain
+        assert live.choices[0].message.content == (said[max(heard, key=p.get)] if heard else "")
+        assert {r["model"] for r in live.racer["replaced"]} == set(live.racer["members"]) - set(said)
+
+
+def test_only_what_was_recorded_is_known(table, upstream):
+    def ask(model, text):
+        body = {"model": model, "messages": [{"role": "user", "content": text}]}
+        return httpx.post(f"{upstream.base}/chat/completions", json=body, timeout=20)
+    assert ask("nobody", table.queries[0]).status_code == 404
+    assert ask(table.models[0], "never asked").status_code == 404
+    found = ask(table.models[2], table.queries[5]).json()
+    assert found["choices"][0]["message"]["content"] == (table.answers[5, 2] or "")
+    assert found["usage"]["completion_tokens"] == table.output_tokens[5, 2]
+
+
+def test_the_preset_of_the_kitchen_names_its_models(table):
+    from racer.pool import read
+
+    assert tuple(one.name for one in read("kitchen")) == table.models == tuple(one.model for one in read("kitchen"))
+    assert {one.api_base for one in read("kitchen")} == {f"http://127.0.0.1:{composed(name='replay').port}/v1"}
+
+
+def test_a_table_without_answers_cannot_be_replayed(table):
+    from dataclasses import replace
+
+    with pytest.raises(TableError, match="no answers"):
+        replay.build(replace(table, answers=None))

@@ -1,0 +1,681 @@
+"""Our server with real routers, real upstreams on loopback, and the official client, which must need no change."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from serving import Serving, with_sets
+from upstream import Upstream, chunk, dies_mid_stream, fails, floods, hangs_up, returns, says, sends, slow
+
+from racer import Router
+from racer.bounded import EVERYTHING
+from racer.config import ServeConfig
+from racer.errors import ConfigError
+from racer.estimate import Estimate
+from racer.pool import Cache, Ledger
+from racer.serve import server
+from racer.serve.forward import Forward
+from racer.serve.fusion import prompt_of
+from racer.serve.request import text_of
+
+QUERY = "What is 15 % of 240?"
+
+
+@pytest.fixture(scope="module")
+def router(small_run):
+    return Router.load(small_run)
+
+
+@pytest.fixture(scope="module")
+def everyone(router):
+    """All seven models are asked, whatever the query."""
+    return with_sets(router, EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def single(router):
+    return with_sets(router, EVERYTHING, max_size=1)
+
+
+@pytest.fixture(scope="module")
+def nobody(router):
+    return with_sets(router, -np.inf)
+
+
+@pytest.fixture(scope="module")
+def ranks(single):
+    """The models in the greedy order for QUERY."""
+    [decision] = single.route([QUERY])
+    return [*decision.members, *decision.spares]
+
+
+def all_say(router, **others):
+    """Behaviours: every model says its own name."""
+    return {name: says(f"I am {name}.") for name in router.models} | others
+
+
+def post(serving, body, path="/v1/chat/completions", **more):
+    return httpx.post(serving.base + path, json=body, timeout=20, **more)
+
+
+def chat(**more):
+    return {"model": "racer", "messages": [{"role": "user", "content": QUERY}]} | more
+
+
+# ---------------------------------------------------------------- completions
+
+
+def test_the_set_is_called_and_the_best_of_those_that_replied_is_returned_verbatim(everyone):
+    with Upstream(all_say(everyone)) as up, Serving(everyone, up) as serving:
+        found = serving.ask(QUERY, temperature=0.2)
+    [decision] = everyone.route([QUERY])
+    best = int(decision.probabilities[:-1].argmax())
+    assert found.choices[0].message.content == f"I am {everyone.models[best]}."
+    assert found.choices[0].finish_reason == "stop" and found.model == everyone.models[best]
+    assert found.racer["members"] == list(decision.members) and not found.racer["abstained"]
+    assert found.racer["confidence"] == pytest.approx(decision.probabilities[best], abs=1e-5)
+    assert found.racer["certificate"] is None and found.racer["promise_stands"] and found.racer["replaced"] == []
+    assert found.racer["cost_usd"] == pytest.approx(7 * (10 + 2 * 5) / 1e6)
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (70, 35, 105)
+    assert sorted(up.asked()) == sorted(everyone.models)
+    assert all(call.body["temperature"] == 0.2 and call.body["messages"] == chat()["messages"] for call in up.calls)
+    assert not any(key in call.body for call in up.calls for key in ("racer", "stream"))
+
+
+def test_members_are_called_at_the_same_time(everyone):
+    with Upstream({name: slow(0.1) for name in everyone.models}) as up, Serving(everyone, up) as serving:
+        serving.ask()
+    assert up.most_busy == 7
+
+
+def test_what_every_member_said_is_shown_where_asked_for(everyone):
+    with Upstream(all_say(everyone)) as up, Serving(everyone, up) as serving:
+        assert "replies" not in serving.ask().racer
+        shown = serving.ask(extra_body={"racer": {"replies": True}}).racer["replies"]
+    assert shown == {name: f"I am {name}." for name in everyone.models}
+
+
+def test_calls_of_tools_come_through(single, ranks):
+    message = {"role": "assistant", "content": None, "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+    reply = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+             "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    with Upstream({ranks[0]: returns(reply)}) as up, Serving(single, up) as serving:
+        found = serving.ask(QUERY, tools=tools)
+    assert found.choices[0].message.tool_calls[0].function.name == "f"
+    assert found.choices[0].finish_reason == "tool_calls" and up.calls[0].body["tools"] == tools
+
+
+def test_a_reply_that_is_kept_costs_nothing(single, tmp_path):
+    with Upstream(all_say(single)) as up, Serving(single, up, cache=Cache(tmp_path / "cache.db")) as serving:
+        first, second = serving.ask(QUERY), serving.ask(QUERY)
+    assert len(up.calls) == 1 and first.racer["cost_usd"] > 0 and second.racer["cost_usd"] == 0
+    assert first.choices[0].message.content == second.choices[0].message.content
+
+
+# ---------------------------------------------------------------- abstention
+
+
+def test_an_abstention_is_a_normal_response_with_its_own_finish_reason(nobody):
+    with Upstream({}) as up, Serving(nobody, up) as serving:
+        found = serving.ask()
+        chunks = list(serving.ask(stream=True))
+    [choice] = found.choices
+    assert choice.finish_reason == "abstained" and choice.message.content == ""
+    assert "abstained" in choice.message.refusal
+    assert found.racer["abstained"] and found.racer["members"] == [] and found.racer["cost_usd"] == 0
+    assert found.racer["promise_stands"] and found.usage.total_tokens == 0 and not up.calls
+    assert chunks[-1].choices[0].finish_reason == "abstained" and chunks[-1].racer["abstained"]
+
+
+def test_a_fallback_answers_in_place_of_an_abstention_and_is_under_no_promise(nobody):
+    with Upstream({"judge": says("from the fallback")}) as up, \
+            Serving(nobody, up, beside=("judge",), fallback="judge") as serving:
+        found = serving.ask()
+    assert found.choices[0].message.content == "from the fallback" and found.choices[0].finish_reason == "stop"
+    racer = found.racer
+    assert racer["abstained"] and racer["fallback"] == "judge" and not racer["promise_stands"]
+    assert racer["members"] == [] and racer["confidence"] is None and racer["cost_usd"] > 0
+
+
+def test_a_fallback_that_fails_is_an_error(nobody):
+    with Upstream({"judge": fails(500)}) as up, Serving(nobody, up, beside=("judge",), fallback="judge") as serving:
+        assert post(serving, chat()).status_code == 502
+
+
+# ---------------------------------------------------------------- failures and replacement
+
+
+@pytest.mark.parametrize("bad, reason", [(fails(500), "status 500"), (hangs_up(), "no connection"),
+                                         (sends(b"<html>"), "malformed reply"), (floods(), "reply too long"),
+                                         (slow(), "timeout"), (says(""), "empty reply")])
+def test_a_member_that_fails_is_replaced_by_the_next_in_order_and_the_promise_does_not_stand(single, ranks, bad,
+                                                                                             reason):
+    behaviours = all_say(single) | {ranks[0]: bad, ranks[1]: fails(401)}
+    with Upstream(behaviours) as up, Serving(single, up, endpoint={"timeout": 0.5}) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].message.content == f"I am {ranks[2]}." and up.asked() == ranks[:3]
+    assert found.racer["replaced"] == [{"model": ranks[0], "by": ranks[1], "reason": reason},
+                                       {"model": ranks[1], "by": ranks[2], "reason": "status 401"}]
+    assert found.racer["members"] == ranks[:3] and not found.racer["promise_stands"]
+
+
+def test_in_a_set_each_place_is_taken_once(router, ranks):
+    three = with_sets(router, EVERYTHING, max_size=3)
+    with Upstream(all_say(router) | {ranks[0]: fails(500), ranks[2]: fails(500)}) as up, Serving(three, up) as serving:
+        found = serving.ask(QUERY)
+    assert sorted(up.asked()) == sorted(ranks[:5])
+    assert {one["by"] for one in found.racer["replaced"]} == {ranks[3], ranks[4]}
+
+
+def test_when_all_fail_the_client_is_told_who_and_why(everyone):
+    with Upstream({name: fails(500) for name in everyone.models}) as up, Serving(everyone, up) as serving:
+        with pytest.raises(openai.InternalServerError, match="no model replied") as error:
+            serving.ask()
+        body = post(serving, chat()).json()
+    assert error.value.status_code == 502
+    assert all(f"{name}: status 500" in body["error"]["message"] for name in everyone.models)
+    assert body["racer"]["cost_usd"] == 0 and len(body["racer"]["replaced"]) == 7
+
+
+def test_a_request_that_no_model_takes_is_the_clients_error(everyone):
+    with Upstream({name: fails(400, message="temperature is too high") for name in everyone.models}) as up, \
+            Serving(everyone, up) as serving, pytest.raises(openai.BadRequestError, match="temperature is too high"):
+        serving.ask(temperature=9)
+
+
+def test_the_deadline_holds_however_many_are_slow(everyone):
+    with Upstream({name: slow() for name in everyone.models}) as up, \
+            Serving(everyone, up, deadline=0.5, endpoint={"timeout": 30}) as serving:
+        found = post(serving, chat())  # which itself waits 20 seconds, the models 30
+    assert found.status_code == 504
+    assert found.json()["racer"]["cost_usd"] > 0  # they may send a bill
+
+
+def test_one_slow_member_does_not_hide_the_others(router, ranks):
+    two = with_sets(router, EVERYTHING, max_size=2)
+    with Upstream(all_say(router) | dict.fromkeys([r for r in ranks if r != ranks[1]], slow())) as up, \
+            Serving(two, up, deadline=0.6, endpoint={"timeout": 30}) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].message.content == f"I am {ranks[1]}." and not found.racer["promise_stands"]
+
+
+def test_the_spend_cap_ends_all_calls_and_says_so(single):
+    behaviours = {name: says("long " * 100, 10, 900) for name in single.models}
+    with Upstream(behaviours) as up, Serving(single, up, ledger=Ledger(cap=0.01)) as serving:
+        found = [post(serving, chat()).status_code for _ in range(7)]
+        assert serving.pool.ledger.spent <= 0.01
+    assert found == sorted(found) and set(found) == {200, 402} and len(up.calls) == found.count(200) > 2
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_one_members_reply_is_streamed_as_it_comes(single, ranks):
+    go_on = threading.Event()
+
+    async def waits(body, answer):
+        await answer.head(200, "text/event-stream")
+        await answer.event(chunk({"role": "assistant", "content": "first "}))
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+        await answer.event(chunk({"content": "second"}))
+        await answer.event(chunk({}, "length"))
+        await answer.event(chunk({}, usage={"prompt_tokens": 10, "completion_tokens": 5}))
+        await answer.event("[DONE]")
+    with Upstream({ranks[0]: waits}) as up, Serving(single, up) as serving:
+        chunks = iter(serving.ask(QUERY, stream=True, stream_options={"include_usage": True}))
+        assert next(chunks).choices[0].delta.content == "first "
+        go_on.set()
+        second, end, usage = list(chunks)
+    assert second.choices[0].delta.content == "second" and second.choices[0].finish_reason is None
+    assert end.choices[0].finish_reason == "length" and not usage.choices
+    assert (usage.usage.prompt_tokens, usage.usage.completion_tokens) == (10, 5)
+    assert end.racer["cost_usd"] == pytest.approx((10 + 2 * 5) / 1e6) and end.racer["members"] == [ranks[0]]
+    assert end.racer["promise_stands"] and 0 < end.racer["confidence"] < 1
+    assert len({c.id for c in (second, end, usage)}) == 1 and end.model == ranks[0]
+
+
+def test_without_usage_asked_for_a_stream_has_no_chunk_without_choices(single):
+    with Upstream(all_say(single)) as up, Serving(single, up) as serving:
+        chunks = list(serving.ask(stream=True))
+    assert all(c.choices for c in chunks) and chunks[-1].racer["cost_usd"] > 0
+
+
+def test_a_set_is_streamed_as_one_piece(everyone):
+    with Upstream(all_say(everyone)) as up, Serving(everyone, up) as serving:
+        whole = serving.ask(QUERY)
+        chunks = list(serving.ask(QUERY, stream=True, stream_options={"include_usage": True}))
+    assert [c.choices[0].delta.content for c in chunks[:1]] == [whole.choices[0].message.content]
+    assert chunks[1].racer["members"] == whole.racer["members"] and chunks[1].choices[0].finish_reason == "stop"
+    assert chunks[2].usage == whole.usage and len(chunks) == 3
+
+
+def test_a_stream_that_cannot_begin_is_replaced(single, ranks):
+    with Upstream(all_say(single) | {ranks[0]: fails(503)}) as up, Serving(single, up) as serving:
+        chunks = list(serving.ask(QUERY, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == f"I am {ranks[1]}. "
+    assert chunks[-1].racer["replaced"] == [{"model": ranks[0], "by": ranks[1], "reason": "status 503"}]
+    assert not chunks[-1].racer["promise_stands"] and chunks[-1].racer["answered_by"] == ranks[1]
+
+
+def test_a_stream_that_nobody_begins_is_an_error_status(single):
+    with Upstream({name: fails(503) for name in single.models}) as up, Serving(single, up) as serving, \
+            pytest.raises(openai.InternalServerError, match="no model replied"):
+        serving.ask(stream=True)
+
+
+def test_a_stream_that_breaks_off_is_an_explicit_error_to_the_official_client(single, ranks):
+    with Upstream(all_say(single) | {ranks[0]: dies_mid_stream(2)}) as up, Serving(single, up) as serving:
+        seen = []
+        with pytest.raises(openai.APIError, match="stream broke off"):
+            for one in serving.ask(QUERY, stream=True):
+                seen.append(one.choices[0].delta.content)
+        text = post(serving, chat(stream=True)).text
+        assert serving.pool.ledger.held == 0
+    assert seen == ["word0 ", "word1 "] and "[DONE]" not in text
+    error = json.loads(text.split("\n\n")[2].removeprefix("data: "))
+    assert not error["racer"]["promise_stands"] and error["racer"]["cost_usd"] > 0
+
+
+def test_a_client_that_leaves_gives_back_its_place_and_is_billed(single, ranks):
+    with Upstream(all_say(single) | {ranks[0]: dies_mid_stream(2, hang=True)}) as up, \
+            Serving(single, up, concurrency=1) as serving:
+        with httpx.stream("POST", f"{serving.base}/v1/chat/completions", json=chat(stream=True)) as response:
+            next(response.iter_lines())
+        up.behaviours[ranks[0]] = says("fine")
+        assert serving.ask(QUERY).choices[0].message.content == "fine"
+        assert serving.pool.ledger.held == 0 and serving.pool.ledger.spent > 0.002  # the worst case of the first
+
+
+# ---------------------------------------------------------------- what the router reads
+
+
+TALK = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"}, {"role": "user", "content": [{"type": "text", "text": "three"}]}]
+
+
+@pytest.mark.parametrize("messages, context, side, text", [
+    (TALK[:2], "turns", "right", "one"), (TALK[1:2], "all", "right", "one"),
+    (TALK[:2], "all", "right", "user: one\n\nsystem: be brief"), (TALK, "last", "right", "three"),
+    (TALK, "turns", "right", "user: three\n\nassistant: two\n\nuser: one"),
+    (TALK, "turns", "left", "user: one\n\nassistant: two\n\nuser: three"),
+    ([{"role": "assistant", "content": None}, TALK[1]], "turns", "right", "one")])
+def test_a_conversation_becomes_one_text_whose_oldest_part_is_cut_off_first(messages, context, side, text):
+    assert text_of(messages, context, side) == text
+
+
+def test_the_decision_alone_is_that_of_the_router(router):
+    text = text_of(TALK, "turns", router.settings.truncation_side)
+    with Upstream({}) as up, Serving(router, up) as serving:
+        for body, read in (({"query": QUERY}, QUERY), ({"messages": TALK}, text)):
+            found = post(serving, body, "/v1/route").json()
+            [decision] = router.route([read])
+            assert found["members"] == list(decision.members) and found["abstain"] == decision.abstain
+            assert np.allclose(found["probabilities"], decision.probabilities, atol=1e-5)
+            assert found["models"] == list(router.models) and found["certified"] and found["certificate"] is None
+            assert found["expected_cost"] == pytest.approx(decision.expected_cost)
+    assert not up.calls
+
+
+def test_what_a_cut_must_know_of_a_query_can_be_said(router):
+    made = router.artifact.calibration
+    by_task = with_sets(router)
+
+    class ByTask:
+        def cut_of(self, context):
+            if context.known.get("task") != ["easy"]:
+                raise ConfigError("say the task")
+            return made.cut
+    by_task.artifact = replace(router.artifact, calibration=ByTask())
+    with Upstream({}) as up, Serving(by_task, up) as serving:
+        refused = post(serving, {"query": QUERY}, "/v1/route")
+        assert refused.status_code == 400 and "say the task" in refused.json()["error"]["message"]
+        found = post(serving, {"query": QUERY, "racer": {"task": "easy"}}, "/v1/route").json()
+        assert found["members"] == list(router.route([QUERY])[0].members)
+    with Upstream({}) as up, Serving(by_task, up, task="easy") as serving:
+        assert post(serving, {"query": QUERY}, "/v1/route").status_code == 200
+
+
+# ---------------------------------------------------------------- requests that are not served
+
+
+@pytest.mark.parametrize("change, status, param", [
+    ({"model": "gpt-4"}, 404, "model"), ({"messages": []}, 400, "messages"), ({"messages": "hi"}, 400, "messages"),
+    ({"messages": [{"role": "user"}]}, 400, "messages"), ({"messages": [{"role": "king", "content": "x"}]}, 400,
+                                                          "messages[0]"),
+    ({"messages": [{"role": "system", "content": "x"}]}, 400, "messages"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400,
+     "messages[0].content"), ({"messages": [{"role": "user", "content": " \n"}]}, 400, "messages"),
+    ({"n": 2}, 400, "n"), ({"stream": "yes"}, 400, "stream"), ({"max_tokens": 0}, 400, "max_tokens"),
+    ({"max_completion_tokens": "5"}, 400, "max_completion_tokens"), ({"racer": []}, 400, "racer"),
+    ({"racer": {"tsk": "a"}}, 400, "racer"), ({"racer": {"weight": "a"}}, 400, "racer.weight"),
+    ({"racer": {"kind": "poem"}}, 400, "racer.kind"), ({"racer": {"options": -1}}, 400, "racer.options"),
+    ({"racer": {"options": True}}, 400, "racer.options")])
+def test_a_bad_request_is_an_error_in_the_protocols_form_and_nobody_is_called(bad_server, change, status, param):
+    found = post(bad_server, chat(**change))
+    error = found.json()["error"]
+    assert (found.status_code, error["param"]) == (status, param) and error["message"] and error["type"]
+    assert not bad_server.up.calls
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b'"x"', b'{"a": NaN}', b"\xff", b"[" * 100_000,
+                                  b'{"model": "racer", "messages": [{"role": "user", "content": "\\ud800"}]}'])
+def test_a_body_that_is_no_json_object_is_refused(bad_server, data):
+    found = httpx.post(f"{bad_server.base}/v1/chat/completions", content=data, timeout=20)
+    assert found.status_code == 400 and "error" in found.json()
+
+
+@pytest.fixture(scope="module")
+def bad_server(everyone):
+    with Upstream({}) as up, Serving(everyone, up, max_body=200_000) as serving:
+        yield serving
+
+
+def test_a_body_past_the_limit_is_refused_whether_its_length_is_told_or_not(bad_server):
+    data = json.dumps(chat(messages=[{"role": "user", "content": "x" * 300_000}])).encode()
+    url = f"{bad_server.base}/v1/chat/completions"
+    assert httpx.post(url, content=data, timeout=20).status_code == 413
+    parts = (data[i:i + 50_000] for i in range(0, len(data), 50_000))
+    assert httpx.post(url, content=parts, timeout=20).status_code == 413
+
+
+def test_a_path_or_method_that_is_not_there_is_told(bad_server):
+    assert httpx.get(f"{bad_server.base}/v1/chat/completions", timeout=20).status_code == 405
+    assert httpx.get(f"{bad_server.base}/v1/other", timeout=20).status_code == 404
+
+
+# ---------------------------------------------------------------- who gets in
+
+
+def test_with_a_token_set_nothing_but_health_is_open(single):
+    with Upstream(all_say(single)) as up, Serving(single, up, token="open sesame") as serving:
+        assert serving.ask().choices[0].message.content  # the official client sends it as its key
+        for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "open sesame"},
+                      {"authorization": "Bearer open sesame2"}):
+            assert post(serving, chat(), headers=given).status_code == 401
+            assert httpx.get(f"{serving.base}/metrics", headers=given, timeout=20).status_code == 401
+        assert httpx.get(f"{serving.base}/health", timeout=20).json() == {"status": "ok"}
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=f"{serving.base}/v1", api_key="wrong", max_retries=0).models.list()
+    assert len(up.calls) == 1
+
+
+def test_beyond_places_and_queue_requests_are_turned_away_at_once(single):
+    with Upstream({name: slow(0.3) for name in single.models}) as up, \
+            Serving(single, up, concurrency=2, queue=3) as serving, ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(lambda _: post(serving, chat()), range(12)))
+        codes = sorted(one.status_code for one in found)
+        assert httpx.get(f"{serving.base}/health", timeout=20).status_code == 200
+    assert codes == [200] * 5 + [503] * 7 and up.most_busy == 2
+    assert {one.headers.get("retry-after") for one in found if one.status_code == 503} == {"1"}
+
+
+def test_waiting_counts_towards_the_deadline(single):
+    with Upstream({name: slow() for name in single.models}) as up, \
+            Serving(single, up, concurrency=1, deadline=0.5, endpoint={"timeout": 30}) as serving, \
+            ThreadPoolExecutor(2) as threads:
+        codes = [one.status_code for one in threads.map(lambda _: post(serving, chat()), range(2))]
+    assert 504 in codes and set(codes) <= {503, 504}
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(single):
+    with Upstream({}) as up, Serving(single, up, deadline=0.3) as serving:
+        port = int(serving.base.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as slow_client:
+            slow_client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+            assert b"408" in slow_client.recv(100)
+
+
+# ---------------------------------------------------------------- what is told beside
+
+
+def test_models_lists_what_can_be_asked_for(everyone):
+    with Upstream({}) as up, Serving(everyone, up, name="my-router") as serving:
+        [model] = serving.client.models.list().data
+        assert model.id == "my-router" and model.pool == list(everyone.models)
+
+
+def test_metrics_count_what_happened(single, ranks):
+    with Upstream(all_say(single) | {ranks[0]: fails(500)}) as up, Serving(single, up) as serving:
+        serving.ask(QUERY)
+        list(serving.ask(QUERY, stream=True))
+        post(serving, chat(n=2))
+        text = httpx.get(f"{serving.base}/metrics", timeout=20).text
+        spent = serving.pool.ledger.spent
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert lines['racer_requests_total{route="/v1/chat/completions",status="200"}'] == "2.0"
+    assert lines['racer_requests_total{route="/v1/chat/completions",status="400"}'] == "1.0"
+    assert lines[f'racer_calls_total{{end="failed",model="{ranks[0]}"}}'] == "2.0"
+    assert lines[f'racer_calls_total{{end="replied",model="{ranks[1]}"}}'] == "1.0"
+    assert lines[f'racer_calls_total{{end="streamed",model="{ranks[1]}"}}'] == "1.0"
+    assert lines[f'racer_replaced_total{{model="{ranks[0]}"}}'] == "2.0"
+    assert float(lines["racer_usd_spent"]) == pytest.approx(spent) == pytest.approx(2 * 20 / 1e6)
+    assert lines["racer_forward_seconds_count"] == "2.0" and lines["racer_requests_working"] == "0.0"
+    assert QUERY not in text
+
+
+def test_logs_hold_no_prompt_and_no_key_unless_asked(single, ranks, caplog, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret-key-1")
+    secret = "my secret prompt"
+    with caplog.at_level(logging.DEBUG, logger="racer"):
+        with Upstream(all_say(single) | {ranks[0]: fails(400, message=secret)}) as up, \
+                Serving(single, up, token="secret-token", endpoint={"api_key_env": "SOME_KEY"}) as serving:
+            serving.ask(secret)
+            post(serving, {"messages": secret, "model": secret}, headers={"authorization": "Bearer secret-token"})
+        quiet = caplog.text
+        assert "members=" in quiet and "secret" not in quiet
+        with Upstream(all_say(single)) as up, Serving(single, up, log_prompts=True) as serving:
+            serving.ask(secret)
+    assert secret in caplog.text and "secret-key-1" not in caplog.text
+
+
+def test_a_bug_of_ours_is_a_response_too_and_its_message_is_not_logged(single, caplog, monkeypatch):
+    with Upstream({}) as up, Serving(single, up) as serving, caplog.at_level(logging.INFO, logger="racer"):
+        monkeypatch.setattr(serving.app.app.router.routes[0], "app", broken)
+        found = post(serving, chat())
+    assert found.status_code == 500 and found.json()["error"]["message"] == "internal error"
+    assert "KeyError" in caplog.text and "a prompt" not in caplog.text
+
+
+async def broken(scope, receive, send):
+    raise KeyError("a prompt")
+
+
+def test_times_are_told_in_a_header(single):
+    with Upstream({name: slow(0.1) for name in single.models}) as up, Serving(single, up) as serving:
+        header = post(serving, chat()).headers["server-timing"]
+    times = {part.split(";")[0]: float(part.split("=")[1]) for part in header.split(", ")}
+    assert set(times) == {"forward", "upstream", "overhead"} and times["upstream"] >= 100 > times["overhead"] > 0
+
+
+# ---------------------------------------------------------------- majority and fusion
+
+
+def test_a_majority_compares_final_answers_and_returns_a_reply_verbatim(everyone):
+    texts = ["The answer is (B).", "B", "**Answer: C**", "I cannot say.", "B. Paris", "(C) it is", "Option: B"]
+    behaviours = {name: says(text) for name, text in zip(everyone.models, texts, strict=True)}
+    with Upstream(behaviours) as up, Serving(everyone, up, aggregator="majority") as serving:
+        found = serving.ask(extra_body={"racer": {"kind": "choice"}})
+        refused = post(serving, chat())
+    assert found.racer["answer"] == "B" and found.racer["confidence"] == pytest.approx(4 / 7)
+    assert found.choices[0].message.content in {texts[0], texts[1], texts[4], texts[6]}
+    assert found.choices[0].message.content == texts[everyone.models.index(found.racer["answered_by"])]
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "racer.kind" and len(up.calls) == 7
+
+
+def test_a_majority_of_no_answers_is_an_abstention(everyone):
+    with Upstream({name: says("who knows") for name in everyone.models}) as up, \
+            Serving(everyone, up, aggregator="majority", kind="number") as serving:
+        found = serving.ask()
+    assert found.choices[0].finish_reason == "abstained" and "no answer" in found.choices[0].message.refusal
+    assert len(found.racer["members"]) == 7
+
+
+def test_fusion_reads_all_answers_and_writes_one_under_no_certificate(router, ranks):
+    two = with_sets(router, EVERYTHING, max_size=2)
+    with Upstream(all_say(router, judge=says("both are wrong, 36"))) as up, \
+            Serving(two, up, beside=("judge",), aggregator="fusion", fusion="judge") as serving:
+        found = serving.ask("{answers} or {query}?")
+    prompt = next(c for c in up.calls if c.body["model"] == "judge").body["messages"][0]["content"]
+    members = list(found.racer["members"])
+    assert all(f"I am {name}." in prompt for name in members) and prompt.count("{answers} or {query}?") == 1
+    assert found.choices[0].message.content == "both are wrong, 36" and found.model == "judge"
+    assert found.racer["fusion"] == {"model": "judge", "failed": None} and found.racer["confidence"] is None
+    assert found.racer["certificate"] is None and found.racer["cost_usd"] == pytest.approx(3 * 20 / 1e6)
+    assert len(members) == 2 and "judge" not in members and found.usage.total_tokens == 45
+
+
+def test_where_fusion_fails_the_best_members_reply_counts(router):
+    two = with_sets(router, EVERYTHING, max_size=2)
+    with Upstream(all_say(router, judge=fails(500))) as up, \
+            Serving(two, up, beside=("judge",), aggregator="fusion", fusion="judge") as serving:
+        found = serving.ask()
+    assert found.choices[0].message.content.startswith("I am ") and found.racer["confidence"] is not None
+    assert found.racer["fusion"] == {"model": "judge", "failed": "status 500"}
+
+
+def test_one_answer_is_not_fused(single):
+    with Upstream(all_say(single)) as up, \
+            Serving(single, up, beside=("judge",), aggregator="fusion", fusion="judge") as serving:
+        assert serving.ask().choices[0].message.content.startswith("I am ")
+        assert len(list(serving.ask(stream=True))) > 2
+
+
+# ---------------------------------------------------------------- the forward pass
+
+
+def forward_of(estimate, batch=4):
+    return Forward(estimate, batch)
+
+
+def test_texts_that_come_together_are_read_together_and_each_gets_its_own(router):
+    sizes = []
+
+    def estimate(texts):
+        sizes.append(len(texts))
+        time.sleep(0.02)
+        return Estimate(np.array([[float(t)] for t in texts]))
+
+    async def crowd():
+        forward = forward_of(estimate)
+        found = await asyncio.gather(*(forward.estimate(str(i)) for i in range(11)))
+        forward.close()
+        return [one.models[0, 0] for one, _ in found]
+    assert asyncio.run(crowd()) == list(range(11))
+    assert sum(sizes) == 11 and max(sizes) == 4 and len(sizes) <= 4
+
+
+def test_the_event_loop_goes_on_while_a_text_is_read():
+    async def beside():
+        forward, ticks = forward_of(lambda texts: time.sleep(0.2) or Estimate(np.zeros((1, 1)))), 0
+        task = asyncio.create_task(forward.estimate("x"))
+        while not task.done():
+            await asyncio.sleep(0.005)
+            ticks += 1
+        forward.close()
+        return ticks
+    assert asyncio.run(beside()) > 5
+
+
+def test_a_text_that_cannot_be_read_fails_alone():
+    def estimate(texts):
+        if "bad" in texts:
+            raise ValueError("bad")
+        return Estimate(np.zeros((len(texts), 1)))
+
+    async def crowd():
+        forward = forward_of(estimate)
+        found = await asyncio.gather(*(forward.estimate(t) for t in ("a", "bad", "b")), return_exceptions=True)
+        again = await forward.estimate("c")
+        forward.close()
+        return [type(one).__name__ for one in (*found, again)]
+    assert asyncio.run(crowd()) == ["tuple", "ValueError", "tuple", "tuple"]
+
+
+def test_who_has_left_is_not_read():
+    read = []
+
+    async def crowd():
+        def estimate(texts):
+            read.extend(texts)
+            time.sleep(0.05)
+            return Estimate(np.zeros((len(texts), 1)))
+        forward = forward_of(estimate)
+        first = asyncio.create_task(forward.estimate("first"))
+        await asyncio.sleep(0.01)
+        gone = asyncio.create_task(forward.estimate("gone"))
+        last = asyncio.create_task(forward.estimate("last"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(first, last)
+        forward.close()
+    asyncio.run(crowd())
+    assert read == ["first", "last"]
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_serves_until_it_is_stopped(small_run, tmp_path):
+    root = Path(__file__).parents[1]
+    with Upstream(all_say(Router.load(small_run))) as up:
+        entries = [{"name": name, "model": name, "api_base": up.base, "price_in": 1, "price_out": 2}
+                   for name in up.behaviours]
+        (tmp_path / "pool.yaml").write_text(json.dumps({"models": entries}))
+        command = [sys.executable, str(root / "scripts" / "serve.py"), f"run={small_run}", "pool=pool.yaml", "port=0",
+                   "spend_cap=1", "spend_file=spend.db", "cache=cache.db"]
+        process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  env=os.environ | {"HF_HUB_OFFLINE": "1", "RACER_TOKEN": "sesame"})
+        try:
+            line = next(line for line in process.stdout if line.startswith("serving"))
+            base = re.search(r"http://127.0.0.1:\d+/v1", line)[0]
+            with openai.OpenAI(base_url=base, api_key="sesame", max_retries=0) as client:
+                found = client.chat.completions.create(model="racer", messages=chat()["messages"])
+            assert sorted(found.racer["members"]) == sorted(up.asked())
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=30)[0]
+    assert process.returncode in (0, -signal.SIGINT) and "Traceback" not in rest and QUERY not in rest
+    ledger = Ledger(1.0, tmp_path / "spend.db")
+    assert ledger.spent == pytest.approx(found.racer["cost_usd"]) and ledger.held == 0
+    ledger.close()
+
+
+def test_the_command_says_what_is_wrong_before_it_serves(small_run, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be used"), server.listen("127.0.0.1", 0) as taken:
+        server.listen("127.0.0.1", taken.getsockname()[1])
+    (tmp_path / "prompt.txt").write_text("only {query}")
+    with pytest.raises(ConfigError, match="the fusion prompt"):
+        prompt_of(str(tmp_path / "prompt.txt"))
+    router = Router.load(small_run)
+    entry = {"name": "a", "model": "a", "api_base": "http://x", "price_in": 1, "price_out": 1}
+    (tmp_path / "pool.yaml").write_text(json.dumps({"models": [entry]}))
+    with pytest.raises(ConfigError, match="no entry for"):
+        server.application(router, ServeConfig(run="-", pool=str(tmp_path / "pool.yaml")))
+    with pytest.raises(ConfigError, match="its folder does not exist"):
+        server.application(router, ServeConfig(run="-", pool="kitchen", cache=str(tmp_path / "no" / "cache.db")))
+
+
+@pytest.mark.parametrize("settings", [{"aggregator": "vote"}, {"aggregator": "fusion"},
+                                      {"fusion": "judge"}, {"deadline": 0}, {"concurrency": 0}, {"port": 99999},
+                                      {"spend_cap": -1}, {"kind": "poem"}, {"context": "none"}, {"max_body": 0}])
+def test_settings_that_cannot_be_are_errors(settings):
+    with pytest.raises(ConfigError):
+        ServeConfig(run="-", pool="-", **settings)
