@@ -57,7 +57,8 @@ def _attempt(cfg: DictConfig, sweep: Path, record: Record, job: Callable[[Config
         record.save(sweep)
     try:
         job(_tracked(replace(plain(cfg), run_dir=str(folder)), sweep, record))
-        record = replace(record, state="done", report=hashing.of_file(folder / REPORT))
+        if writes:  # the others may be here before the report is
+            record = replace(record, state="done", report=hashing.of_file(folder / REPORT))
     except RacerError as error:
         record = replace(record, state="infeasible" if isinstance(error, Infeasible) else "refused", reason=str(error))
         log.warning("%s: %s: %s", record.state, " ".join(record.overrides), error)

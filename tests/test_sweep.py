@@ -152,6 +152,15 @@ def test_what_became_of_a_job_is_recorded_and_the_job_comes_again(error, state, 
     assert [(r.state, r.reason) for r in sweep.records(tmp_path)] == [("done", "")]
 
 
+def test_a_helper_process_waits_works_and_writes_nothing(tmp_path, monkeypatch):
+    waits, calls = [], []
+    monkeypatch.setattr(sweep, "PartialState", lambda **_: SimpleNamespace(
+        is_main_process=False, wait_for_everyone=lambda: waits.append(len(calls))))
+    sweep.do(cfg(), tmp_path, [], calls.append)
+    assert len(calls) == 1 and waits == [0, 0] and sweep.records(tmp_path) == []
+    sweep.Summary().on_multirun_end(None)  # it is the main process that says how it went
+
+
 def test_settings_that_contradict_themselves_are_a_refused_job(tmp_path):
     sweep.do(cfg("risk.alpha=2"), tmp_path, ["risk.alpha=2"], reporting(calls := []))
     assert [(r.state, calls) for r in sweep.records(tmp_path)] == [("refused", [])]
