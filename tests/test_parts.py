@@ -67,6 +67,19 @@ def test_a_part_is_done_once_until_it_changes(small_run, log, monkeypatch):
     assert json.loads(written(log)["part-1.jsonl"])["query"] == "Another?"
 
 
+def test_a_part_killed_before_its_note_was_written_is_not_taken_for_what_it_was(small_run, log, monkeypatch):
+    parts.route_folder(config(small_run, log))
+    before, first = written(log), (log / "part-0.jsonl").read_text()
+    (log / "part-0.jsonl").write_text('{"query": "Another?"}\n')
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(parts, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        parts.route_folder(config(small_run, log))
+    assert written(log) != before
+    (log / "part-0.jsonl").write_text(first)
+    parts.route_folder(config(small_run, log))
+    assert written(log) == before
+
+
 def test_a_bad_part_is_named_and_stops_no_other(small_run, log):
     (log / "part-0.jsonl").write_text('{"query": "fine"}\n{"text": "no query"}\n')
     with pytest.raises(TableError, match=r"1 of 3 files could not be routed.*part-0.jsonl, line 2"):
