@@ -9,7 +9,7 @@ answers were lost, and how little the router expected.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
+from scipy import linalg, optimize
 
 from racer.ballots import Ballots, Sample, log_odds, row_sum
 from racer.votes import Aggregator
@@ -107,6 +107,18 @@ class _Design:
         m = self.says.shape[1]
         return np.split(parameters, np.cumsum([5, 4, m, m]))
 
+    def information(self) -> np.ndarray:
+        """Return the Fisher information (P, P) of the parameters at zero, where all answers are equally likely."""
+        first, second = np.triu_indices(self.says.shape[1], 1)
+        none = np.zeros((len(self.owner), 4))
+        x = np.hstack([self.shared, none, self.says, self.heard, self.says[:, first] * self.says[:, second]])  # (B, P)
+        n, context = len(self.context), np.zeros((len(self.context), x.shape[1]))
+        context[:, 5:9] = self.context
+        likely = 1 / (np.bincount(self.owner, minlength=n) + 1.0)  # (N,)
+        mean = (np.add.reduceat(x, np.searchsorted(self.owner, np.arange(n))) + context) * likely[:, None]
+        second_moment = (x * likely[self.owner, None]).T @ x + (context * likely[:, None]).T @ context
+        return self.weight * (second_moment - mean.T @ mean)
+
     def loss(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the weighted log loss of the right answers, or of none where none is right, and its gradient."""
         shared, none, u, v, pairs = self.parts(parameters)
@@ -135,16 +147,23 @@ def _symmetric(pairs: np.ndarray, m: int) -> np.ndarray:
 
 
 def _minimise(design: _Design, ridge: float, start: np.ndarray | None = None) -> np.ndarray:
-    """Return the parameters of least loss with `ridge` on what tells models apart, by L-BFGS."""
+    """Return the parameters of least loss with `ridge` on what tells models apart.
+
+    By L-BFGS in coordinates in which the curvature at zero is 1 in all directions: columns may be nearly collinear, as
+    where all queries have as many options.
+    """
     m = design.says.shape[1]
     penalty = np.concatenate([np.full(9, SLIGHT), np.full(2 * m + m * (m - 1) // 2, ridge)])
+    root = linalg.cholesky(design.information() + np.diag(penalty))  # (P, P), upper
 
-    def cost(parameters):
+    def cost(coordinates):
+        parameters = linalg.solve_triangular(root, coordinates)
         loss, gradient = design.loss(parameters)
-        return loss + 0.5 * penalty @ parameters**2, gradient + penalty * parameters
+        gradient = linalg.solve_triangular(root, gradient + penalty * parameters, trans="T")
+        return loss + 0.5 * penalty @ parameters**2, gradient
 
-    start = np.zeros(len(penalty)) if start is None else start
-    return optimize.minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    start = np.zeros(len(penalty)) if start is None else root @ start
+    return linalg.solve_triangular(root, optimize.minimize(cost, start, jac=True, method="L-BFGS-B").x)
 
 
 def _held_out_losses(design: _Design, fold: np.ndarray) -> np.ndarray:
