@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from racer.bounds import p_value
 from racer.errors import ConfigError
-from racer.testing import PROCEDURES, all_risks, pareto_front, pareto_order, rejected
+from racer.testing import PROCEDURES, all_risks, fallback, pareto_front, pareto_order, rejected
 
 P_VALUES = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.0125, 0.02, 0.025, 0.03, 0.05, 0.1, 0.5, 1.0]), max_size=9)
 
@@ -214,3 +215,34 @@ def test_pareto_testing_keeps_its_level_and_beats_bonferroni_over_all():
         bonferroni_cost.append(costs[rejected(p, delta, "bonferroni")].min(initial=1.1))
     assert error / trials <= delta + 3 * math.sqrt(delta * (1 - delta) / trials)
     assert np.mean(pareto_cost) < np.mean(bonferroni_cost) - 0.01
+
+
+# ---------------------------------------------------------------- the fallback procedure
+
+
+def test_fallback_by_hand():
+    """At delta .1 with five, half on the first: .05, then .0125 each and what is handed on."""
+    p = [0.05, 0.06, 0.08, 0.0124, 0.03]  # .05 <= .05; .06 <= .0625; .08 > .075; .0124 <= .0125; .03 > .025
+    assert fallback(p, 0.1).tolist() == [True, True, False, True, False]
+    assert fallback([0.051, 0.0125, 0.025], 0.1, first=0.75).tolist() == [True, True, True]
+    assert fallback([0.09], 0.1).tolist() == [True] and fallback([], 0.1).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fallback_with_all_on_the_first_is_a_fixed_sequence(seed):
+    p = np.random.default_rng(seed).random(6) ** 3
+    assert fallback(p, 0.2, first=1.0).tolist() == rejected(p, 0.2, "fixed_sequence").tolist()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("true", [[0, 1, 2, 3, 4], [1, 3], [4]])
+def test_fallback_rejects_no_true_hypothesis_more_often_than_delta(rho, true):
+    """Normal statistics, correlated `rho`; what is false is surely rejected and hands its level on."""
+    rng, draws, delta = np.random.default_rng(4), 4000, 0.1
+    z = np.sqrt(rho) * rng.normal(size=(draws, 1)) + np.sqrt(1 - rho) * rng.normal(size=(draws, 5))
+    p = special.ndtr(z)
+    p[:, [k for k in range(5) if k not in true]] = 0.0
+    wrong = np.mean([fallback(row, delta)[true].any() for row in p])
+    assert wrong <= delta + 3 * np.sqrt(delta * (1 - delta) / draws)
+    if true == [4]:
+        assert wrong > delta - 3 * np.sqrt(delta * (1 - delta) / draws)  # all of delta has come down to it
