@@ -14,6 +14,7 @@ from racer.fingerprints import differing
 from racer.risk import Risk
 from racer.rule import SetRule
 
+FILE = "calibration.json"
 ALWAYS_A_CUT = ("weighted", "online")  # methods that serve every query, within the limits where no cut would do
 BEYOND = "queries that sets.max_size or sets.max_cost leave unserved at every cut may come on top of this promise"
 

@@ -88,11 +88,7 @@ def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
     Raises `ConfigError` if a setting of the router is given that differs from the run's: it cannot be changed after
     training.
     """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"no run in {run}: {path} is missing; train one with `python scripts/train.py run_dir={run}`")
-    saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
-    changed = False
+    saved, changed = _saved(run), False
     for key, value in explicit(cfg).items():
         section = key.split(".")[0]
         if section in POST_HOC:
@@ -102,6 +98,18 @@ def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
             raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
                               f"was trained with: train again with `python scripts/train.py {key}={value}`")
     return plain(saved), changed
+
+
+def saved_settings(run: Path) -> Config:
+    """Return the settings of a run, as they were saved."""
+    return plain(_saved(run))
+
+
+def _saved(run: Path) -> DictConfig:
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no run in {run}: {path} is missing; train one with `python scripts/train.py run_dir={run}`")
+    return OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
 
 
 def keep_verbatim(key: str) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from racer.aggregate import AGGREGATORS
 from racer.answers import ANSWER_KINDS
+from racer.certify import PREFERENCES, Grid
 from racer.coupling import JOINTS
 from racer.errors import ConfigError
+from racer.policy import CALLING
 from racer.risk import Risk
 from racer.sets import FAMILIES, NULLS
 
@@ -299,6 +302,62 @@ class PushConfig:
 
 
 @dataclass
+class PromisesConfig:
+    """What is promised of the answers, all at once; at least one."""
+
+    error_among_answered: float | None = None  # of the answers returned, the share that is wrong
+    over_abstention: float | None = None  # abstained although some model is right, over all queries
+    cost: float | None = None  # spend over the cost of asking all, mean over queries
+    harm: float | None = None  # the best single model is right and we are not, abstentions too, over all queries
+
+    def asked(self) -> dict[str, float]:
+        """Return the promises that were given, by name."""
+        return {name: level for name, level in asdict(self).items() if level is not None}
+
+
+@dataclass
+class ConfidenceConfig:
+    """How sure promises are."""
+
+    delta: float = 0.1  # 1 - confidence
+
+    def __post_init__(self):
+        if not 0 < self.delta < 1:
+            raise ConfigError(f"risk.delta is {self.delta}, expected a probability between 0 and 1, both excluded")
+
+
+@dataclass
+class CertifyConfig:
+    """`scripts/certify.py`."""
+
+    run: str = "???"
+    promises: PromisesConfig = field(default_factory=PromisesConfig)
+    risk: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    prefer: str = "auto"  # of the certified policies: cost (cheapest) | answered (answers most) | auto: cost where
+    # over_abstention or harm is promised; without, the cheapest would answer next to nobody, so the one answering most
+    aggregators: list[str] = field(default_factory=lambda: list(AGGREGATORS))
+    calling: list[str] = field(default_factory=lambda: list(CALLING))  # parallel | settled | sequential
+    cuts: int = 8  # per order of calls, at quantiles of validation rows
+    thresholds: int = 20  # per vote, the same
+    answers: str | None = None  # a table with the answers, any known format; None: those recorded with the run
+
+    def __post_init__(self):
+        _one_of("prefer", self.prefer, PREFERENCES)
+        choices = (("aggregators", self.aggregators, AGGREGATORS), ("calling", self.calling, CALLING))
+        for name, given, allowed in choices:
+            if not given:
+                raise ConfigError(f"{name} is empty, expected some of {', '.join(allowed)}")
+            for one in given:
+                _one_of(name, one, allowed)
+        _within("cuts", self.cuts, 0)
+        _within("thresholds", self.thresholds, 1)
+
+    def grid(self) -> Grid:
+        """Return which policies are tried."""
+        return Grid(tuple(self.aggregators), tuple(self.calling), self.cuts, self.thresholds, self.prefer)
+
+
+@dataclass
 class PlanConfig:
     """`scripts/plan.py`."""
 
@@ -395,7 +454,8 @@ def register() -> None:
     for name, schema in {"train_schema": Config, "stage_schema": StageConfig, "route_schema": RouteConfig,
                          "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
                          "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig,
-                         "serve_schema": ServeConfig, "replay_schema": ReplayConfig}.items():
+                         "serve_schema": ServeConfig, "replay_schema": ReplayConfig,
+                         "certify_schema": CertifyConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from racer import data, foreign, show, stages
+from racer import data, foreign, recorded, show, stages
 from racer.config import Config, SetsConfig
 from racer.errors import ConfigError
 from racer.methods import check_feasible
+from racer.recorded import AnswerLog
 from racer.risk import Risk
 from racer.router import store
 from racer.router.kinds import HEADS, head_of
@@ -37,6 +38,7 @@ def run(config: Config) -> Evaluation | None:
         show.table(table, config.data.right_at)
         run_dir.mkdir(parents=True, exist_ok=True)
         stages.clear(run_dir)
+        stages.clear_answers(run_dir)
     check_feasible(len(table.rows("calibration")), Risk.of(asdict(config.risk)))
     with Tracker(run_dir, config.tracking, asdict(config), active=main) as tracker:
         if not from_file:
@@ -46,6 +48,7 @@ def run(config: Config) -> Evaluation | None:
         if from_file:
             shutil.rmtree(run_dir / "router", ignore_errors=True)  # of an earlier job: these are not its scores
         scores.save(run_dir / "scores.npz")
+        _record_answers(table, run_dir / recorded.FILE)
         stages.save_config(run_dir, **asdict(config))
         stages.calibrate_run(run_dir, config.sets, config.risk)
         evaluation = stages.evaluate_run(run_dir)
@@ -57,6 +60,15 @@ def _from_file(config: Config, table: OutcomeTable) -> Scores:
     scores = foreign.scores_of(config.router.path, table, config.data.right_at)
     _check_learnable(config.sets, "file", scores.learned_null is not None, has_joint=False)
     return scores
+
+
+def _record_answers(table: OutcomeTable, path: Path) -> None:
+    """Keep the table's answers beside the scores; where it has none, those of an earlier run are removed."""
+    log = AnswerLog.of_table(table)
+    if log is None:
+        path.unlink(missing_ok=True)
+    else:
+        log.save(path)
 
 
 def _check_learnable(sets: SetsConfig, router: str, learns_null: bool, has_joint: bool) -> None:

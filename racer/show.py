@@ -59,6 +59,54 @@ def calibration(artifact: Artifact, path: Path) -> None:
     out.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
+def certificate(result: dict, run: Path) -> None:
+    """Print whether the answers are certified, by which policy, and what it gives on the test split."""
+    out, sure = console(), f"with confidence {result['confidence']:g}"
+    asked = ", ".join(f"{_words(name)} <= {level:g}" for name, level in result["promises"].items())
+    out.print(f"promise: {asked}, {sure}, on {result['n']['calibration']} calibration queries; "
+              f"{len(result['tested'])} of {result['policies']} policies tested", highlight=False)
+    if result["status"] == "certified":
+        out.print(f"certified: {result['policy']['text']}", highlight=False, markup=False)
+        out.print(_answers_table(result))
+    else:
+        for line in _nothing_certified(result):
+            out.print(line, highlight=False)
+    for name in ("certificate.json", "answers.parquet"):
+        out.print(f"written: {run / name}", highlight=False, soft_wrap=True)
+
+
+def _answers_table(result: dict) -> Table:
+    grid = Table("quantity", "promised", "on test, value [95 % interval]", "above by chance, at most",
+                 title=f"the answers, on {result['n']['test']} test queries")
+    for name, measured in result["test"].items():
+        level, chance = result["promises"].get(name), result["above_by_chance"].get(name)
+        value = _thousand(measured) if name == "usd" else _with_interval(measured)
+        grid.add_row("USD per 1000 queries" if name == "usd" else _words(name), "" if level is None else f"{level:g}",
+                     value, "" if chance is None else _percent(chance))
+    if best := result["best_single"]:
+        grid.add_row(f"{escape(best['model'])} alone: accuracy", "", _with_interval(best["accuracy"]), "")
+        grid.add_row(f"{escape(best['model'])} alone: USD per 1000 queries", "", _thousand(best["usd"]), "")
+    return grid
+
+
+def _nothing_certified(result: dict) -> list[str]:
+    """What is said where no policy is certified."""
+    lines = ["certified: none; no query is answered"]
+    if result["reachable"]:
+        levels = ", ".join(f"{_words(name)} <= {level:g}" for name, level in result["reachable"].items())
+        lines.append(f"these calibration queries could certify, all at once: {levels}")
+    else:
+        lines.append("these calibration queries could certify nothing of the kind, at any level")
+    if len(result["promises"]) > 1:
+        lines += [f"alone: {_words(name)} <= {level:g}" if level is not None else f"alone: {_words(name)} at no level"
+                  for name, level in result["reachable_alone"].items()]
+    return [*lines, "(found by these queries: to promise it with the same confidence takes new ones)"]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def plan(result: dict) -> None:
     """Print what can be promised on a table."""
     out = console()

@@ -1,5 +1,6 @@
 """The later stages of a run, from `scores.npz` on: calibrate, evaluate. Seconds, without torch."""
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -7,10 +8,14 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from racer import artifact as artifact_file
+from racer import data, recorded
 from racer import scores as scores_file
+from racer.answering import nobody, record, write_answers
 from racer.artifact import Artifact
+from racer.certificate import Certificate
+from racer.certify import Design, Trial, certify
 from racer.choice import set_rule
-from racer.config import RiskConfig, SetsConfig
+from racer.config import CertifyConfig, DataConfig, RiskConfig, SetsConfig
 from racer.errors import ConfigError, TableError
 from racer.evaluate import report
 from racer.figures import draw_all
@@ -18,6 +23,8 @@ from racer.files import write_json
 from racer.fingerprints import of_router, of_scores
 from racer.methods import calibrate, deployed
 from racer.problem import reference_of
+from racer.promises import check as check_promises
+from racer.recorded import AnswerLog, Recorded
 from racer.risk import Risk
 from racer.rule import SetRule
 from racer.scores import Scores
@@ -75,6 +82,48 @@ def evaluate_run(run: Path) -> Evaluation:
     write_json(run / "report.json", result)
     append(run, {"report": flatten(result)})
     return Evaluation(result, draw_all(scores, artifact, result, run / "figures"))
+
+
+def certify_run(run: Path, sets: SetsConfig, risk: RiskConfig, settings: CertifyConfig) -> dict:
+    """Certify the answers of a run; write `run/certificate.json` and `run/answers.parquet`; return the former.
+
+    `sets` and `risk` are the run's own. The answers are those of `run/recorded.parquet`, or of the table that
+    `settings.answers` names, which are then kept there. What an earlier certificate left is removed before the test.
+    """
+    scores, rule = set_rule(scores_file.load(run / "scores.npz"), sets, risk)
+    log = _answers(run, scores, settings.answers)
+    rows, promises, delta = Recorded.of(scores, log.answers), settings.promises.asked(), settings.risk.delta
+    check_promises(promises, rows)
+    design = Design.of(rows, rule, settings.grid())
+    clear_answers(run)
+    trial, test = Trial(design, rows.of_split("calibration")), Trial(design, rows.of_split("test"))
+    verdict = certify(design, trial, promises, delta)
+    k = verdict.chosen
+    policy = None if k is None else design.policies[k]
+    certificate = Certificate(policy, None if policy is None else design.aggregators[policy.aggregator], promises,
+                              delta, scores.models, log.tasks(), of_scores(scores) | of_router(run / "router"))
+    played, order = (nobody(test.rows), None) if k is None else (test.play(k), test.ladder(k).order)
+    write_answers(run / "answers.parquet", played, order, test.rows)
+    certificate.save(run / "certificate.json", **record(design, trial, verdict, test, delta))
+    return json.loads((run / "certificate.json").read_text(encoding="utf-8"))
+
+
+def _answers(run: Path, scores: Scores, table: str | None) -> AnswerLog:
+    """Return the recorded answers in the order of the scores; of a `table`, if one is named, kept in the run then."""
+    if table is None:
+        return recorded.load(run / recorded.FILE).aligned(scores.ids, scores.models)
+    log = AnswerLog.of_table(data.read(DataConfig(path=table)))
+    if log is None:
+        raise TableError(f"answers={table}: {recorded.ABSENT}")
+    log = log.aligned(scores.ids, scores.models)
+    log.save(run / recorded.FILE)
+    return log
+
+
+def clear_answers(run: Path) -> None:
+    """Remove the certificate and its answers: what another router makes untrue, or another certificate replaces."""
+    for name in ("certificate.json", "answers.parquet"):
+        (run / name).unlink(missing_ok=True)
 
 
 def clear(run: Path) -> None:

@@ -10,7 +10,8 @@ CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", 
         "plan", "fingerprints", "scores", "foreign", "artifact", "evaluate", "baselines", "intervals", "decision",
         "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors", "answers", "ballots",
         "votes", "learned", "aggregate", "rows", "routed", "journal", "card", "hub", "sequential", "jobs",
-        "findings", "repeated"]
+        "findings", "repeated", "recorded", "voters", "policy", "promises", "certify", "certificate", "answering",
+        "consult"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 

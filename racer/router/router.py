@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from racer import artifact, hashing, hub
+from racer import artifact, certificate, hashing, hub
 from racer.artifact import Artifact
+from racer.certificate import Certificate
 from racer.config import EncoderConfig
+from racer.consult import Answer, Consultation, carry_out, kind_of, options_of
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -67,7 +69,8 @@ class Router:
         self.fingerprint: str | None = None  # known once written or loaded
         self.home: Path | None = None  # the run that it was loaded from
         self.artifact: Artifact | None = None
-        self.uncertified: str | None = None  # why the calibration is not for this router
+        self.certificate: Certificate | None = None
+        self.uncertified: str | None = None  # why calibration or certificate are not for this router
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -75,12 +78,12 @@ class Router:
 
     @classmethod
     def load(cls, run: str | Path, allow_uncertified: bool = False, revision: str | None = None) -> "Router":
-        """Return the router of a run folder, or of OWNER/NAME on the Hugging Face hub, with its calibration if there is
-        one; `revision` is a branch, tag or commit on the hub.
+        """Return the router of a run folder, or of OWNER/NAME on the Hugging Face hub, with its calibration and its
+        certificate where there are such; `revision` is a branch, tag or commit on the hub.
 
-        Raises `ConfigError` if a file of the router is not the one that was saved, or if the calibration
-        was made for another router. With `allow_uncertified` it routes anyway, saying so in every decision;
-        a calibration for another pool, or another order of it, is refused all the same.
+        Raises `ConfigError` if a file of the router is not the one that was saved, or if calibration or certificate
+        were made for another router. With `allow_uncertified` it routes anyway, saying so in every decision;
+        what was made for another pool, or another order of it, is refused all the same.
         """
         run = hub.located(run, revision)
         folder = run / hub.ROUTER
@@ -94,14 +97,16 @@ class Router:
             spend.load_state_dict(load_file(folder / COST))
         router = cls(settings, encoder, head, spend)
         router.fingerprint, router.home = fingerprint, run
-        if (run / "calibration.json").is_file():
-            router.artifact = artifact.load(run / "calibration.json")
-            router.artifact.check_pool(router.models)
-            dtype = str(next(router.encoder.parameters()).dtype).removeprefix("torch.")
-            found = of_router(folder) | {"router": fingerprint, "dtype": dtype}
-            router.uncertified = uncertified or router.artifact.difference(found)
-            if router.uncertified and not allow_uncertified:
-                raise ConfigError(router.uncertified)
+        dtype = str(next(router.encoder.parameters()).dtype).removeprefix("torch.")
+        found = of_router(folder) | {"router": fingerprint, "dtype": dtype}
+        for name, kind in (("artifact", artifact), ("certificate", certificate)):
+            if (run / kind.FILE).is_file():
+                made = kind.load(run / kind.FILE)
+                made.check_pool(router.models)
+                setattr(router, name, made)
+                router.uncertified = uncertified = uncertified or made.difference(found)
+        if router.uncertified and not allow_uncertified:
+            raise ConfigError(router.uncertified)
         return router
 
     def save(self, folder: str | Path, name: str | None = None) -> Path:
@@ -189,11 +194,7 @@ class Router:
         lies within 1e-5 of the cut; `knn` and `clusters` jump where two neighbours or centres are that near to
         equally near. Raises `ConfigError` if the router is not calibrated or a text is empty.
         """
-        if isinstance(texts, str):
-            raise ConfigError("route takes a list of texts, got one string: call route([text])")
-        empty = [i for i, text in enumerate(texts) if not text.strip()]
-        if empty:
-            raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
+        _check_texts(texts)
         return decide(self.estimate(texts, progress), self.calibrated(), known, certified=self.uncertified is None)
 
     def route_file(self, source: str | Path, output: str | Path, chunk: int = CHUNK, progress: bool = False) -> Path:
@@ -207,10 +208,43 @@ class Router:
             raise ConfigError("this router is not calibrated: run `python scripts/calibrate.py run=DIR` first")
         return self.artifact
 
+    def consult(self, text: str, task: str | None = None, kind: str | None = None,
+                options: int | None = None) -> Consultation:
+        """Return a consultation of the certified policy on one query: whom to call next, and in the end the answer.
+
+        `task` is one of the certificate's; needed only where its tasks have answers of several kinds. `kind`
+        (`racer.answers.ANSWER_KINDS`) and `options`, the number of possible answers, say it for a new task.
+        Raises `ConfigError` without a certificate.
+        """
+        _check_texts([text])
+        if self.certificate is None:
+            raise ConfigError("the answers of this run are not certified: run `python scripts/certify.py run=DIR "
+                              "promises.error_among_answered=LEVEL` first")
+        usual = {"kind": kind, "options": 0} if kind is not None else kind_of(self.certificate, task)
+        options = options_of(text, **usual) if options is None else options
+        return Consultation(self.certificate, self.estimate([text]), usual["kind"], options, self.uncertified is None)
+
+    def answer(self, text: str, ask: Callable[[str], str | None], task: str | None = None, kind: str | None = None,
+               options: int | None = None) -> Answer:
+        """Return the certified policy's answer to one query, or its abstention; `ask(model)` calls a model.
+
+        It returns the model's final answer in the form of the recorded ones ("B", "42"), None where it gave none.
+        The rest is as in `consult`.
+        """
+        return carry_out(self.consult(text, task, kind, options), ask)
+
 
 def lengths_of(texts: Sequence[str]) -> np.ndarray:
     """Return the length of each text in characters (n,)."""
     return np.array([len(text) for text in texts], dtype=np.int64)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise ConfigError("route takes a list of texts, got one string: call route([text])")
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise ConfigError(f"text {empty[0]} of {len(texts)} is empty: give every query a text")
 
 
 def _share(folder: Path) -> None:

@@ -1,0 +1,126 @@
+"""Answering one query by a certified policy: whom to call next and, from what they said, the answer or an abstention.
+
+Nothing here calls a model: the caller does, and tells what came back.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from racer.answers import codes_of, options_in
+from racer.ballots import Vote
+from racer.certificate import Certificate
+from racer.errors import ConfigError
+from racer.estimate import Estimate
+from racer.sequential import call
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is returned for one query.
+
+    `answer` is verbatim one of the called models' answers, None if `abstain`. `confidence` in [0, 1] is the vote's.
+    `called` are the models that were called, first to last. `expected_cost` is in USD: what these were expected to cost
+    for this query, or their mean cost on the train split under `sets.costs=mean`; None where prices are unknown.
+    `certified`: the promises of the certificate hold for this router.
+    """
+
+    answer: str | None
+    confidence: float
+    abstain: bool
+    called: tuple[str, ...]
+    expected_cost: float | None
+    certified: bool = True
+
+
+class Consultation:
+    """One query under way: `next` says whom to call, `tell` takes what they said, `answer` comes when nobody is next.
+
+    `estimate` is what the router says of this one query. `kind` is one of `racer.answers.ANSWER_KINDS`, `options` the
+    number of possible answers, 0 where that is open.
+    """
+
+    def __init__(self, certificate: Certificate, estimate: Estimate, kind: str, options: int, certified: bool = True):
+        self.certificate, self.estimate, self.kind, self.certified = certificate, estimate, kind, certified
+        self.options, m = np.array([options]), len(certificate.models)
+        self.order, self.members = np.zeros(0, dtype=int), np.zeros((1, m), dtype=bool)
+        self.texts, self.told = np.full((1, m), None, dtype=object), np.zeros((1, m), dtype=bool)
+        if (policy := certificate.policy) is not None:
+            self.estimate = policy.track.rule.estimate(estimate)
+            self.s = policy.track.of_estimate(self.estimate)
+            self.order = np.argsort(self.s[0, :-1], kind="stable")[:policy.limits(self.s)[0]]
+            self.members[0, self.order] = True
+        self._judge()
+
+    def tell(self, said: Mapping[str, str | None]) -> None:
+        """Take the answers of models that are `next`, verbatim, by name; None where a call gave none.
+
+        Raises `ConfigError` for a model that is not next.
+        """
+        for name, text in said.items():
+            if name not in self.next:
+                raise ConfigError(f"{name} is not to be called now; next: {', '.join(self.next) or 'nobody'}")
+            column = self.certificate.models.index(name)
+            self.texts[0, column], self.told[0, column] = text, True
+        self._judge()
+
+    @property
+    def answer(self) -> Answer | None:
+        """The outcome, None while models are yet to be called."""
+        if self.next:
+            return None
+        models, policy = self.certificate.models, self.certificate.policy
+        called = [m for m in self.order.tolist() if self.told[0, m]]
+        prices = None if policy is None else policy.track.rule.prices_of(self.estimate.cost)
+        cost = None if prices is None else float(np.broadcast_to(prices, self.told.shape)[0, called].sum())
+        model, confidence = int(self.vote.model[0]), float(self.vote.confidence[0])
+        given = policy is not None and model >= 0 and confidence >= policy.threshold
+        return Answer(self.texts[0, model] if given else None, confidence, not given,
+                      tuple(models[m] for m in called), cost, self.certified)
+
+    def _judge(self) -> None:
+        """Find out who is next, and if nobody is, the vote."""
+        policy, who = self.certificate.policy, self.members
+        self.vote = Vote(np.array([-1]), np.zeros(1))
+        if self.members.any():
+            votes, known = self.certificate.aggregator, (codes_of(self.texts, [self.kind]), self.options, self.estimate)
+            if policy.calling == "parallel":
+                self.vote = votes.vote(self.members, *known)
+            else:  # those who have said nothing yet are not read before they are called
+                bet = policy.threshold if policy.calling == "sequential" else np.inf
+                found = call(self.s, self.members, votes, *known, policy.threshold, bet)
+                who, self.vote = found.called, found.vote
+        waiting = [m for m in self.order.tolist() if who[0, m] and not self.told[0, m]]
+        waiting = waiting if policy is None or policy.calling == "parallel" else waiting[:1]
+        self.next = tuple(self.certificate.models[m] for m in waiting)
+
+
+def kind_of(certificate: Certificate, task: str | None) -> dict:
+    """Return the kind of answer and the usual number of options of a task; of the only kind there is, if task is None.
+
+    Raises `ConfigError` if the task is unknown, or if it is not said and tasks differ.
+    """
+    if task is not None:
+        if task not in certificate.tasks:
+            raise ConfigError(f"task {task!r} was not certified, known are {', '.join(certificate.tasks)}: give one of "
+                              "these, or kind= and options=")
+        return certificate.tasks[task]
+    every = list(certificate.tasks.values())
+    if len({one["kind"] for one in every}) != 1:
+        raise ConfigError("the tasks of this run have answers of several kinds "
+                          f"({', '.join(sorted({one['kind'] for one in every}))}): say which, by task= or kind=")
+    options = [one["options"] for one in every]
+    return {"kind": every[0]["kind"], "options": max(set(options), key=options.count)}
+
+
+def options_of(text: str, kind: str, options: int) -> int:
+    """Return how many answers are possible: those the text lists, else `options`; 0 unless it is a choice."""
+    return (options_in(text) or options) if kind == "choice" else 0
+
+
+def carry_out(consultation: Consultation, ask: Callable[[str], str | None]) -> Answer:
+    """Return the answer, calling `ask(model)` for each model whose turn it is."""
+    while consultation.next:
+        consultation.tell({name: ask(name) for name in consultation.next})
+    return consultation.answer
