@@ -134,7 +134,7 @@ class SetsConfig:
 
     family: str = "coverage"  # coverage | probability | gap
     null: str = "free"  # learned | joint | one_minus_max | product | free
-    cost_power: float = 0.5  # coverage: how much prices count; 0: not at all, 1: in proportion
+    cost_power: float = 0.75  # coverage: how much prices count; 0: not at all, 1: in proportion
     null_cost: float = 1.0  # coverage: price of the null, in units of the pool's mean price; 0: in every set
     max_size: int | None = None  # no set holds more models, at any cut
     max_cost: float | None = None  # USD per query by `costs`; no set is expected to cost more, at any cut

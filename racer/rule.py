@@ -26,7 +26,7 @@ class SetRule:
     family: str
     null: str
     prices: tuple[float, ...] | None = None
-    cost_power: float = 0.5
+    cost_power: float = 0.75
     null_cost: float = 1.0
     max_size: int | None = None
     max_cost: float | None = None
