@@ -381,12 +381,13 @@ class ServeConfig:
     port: int = 8080
     name: str = "racer"  # the model that clients ask for
     token_env: str = "RACER_TOKEN"  # the environment variable with the bearer token; unset: none is asked for
-    aggregator: str = "best"  # of a set: best | majority | fusion
+    policy: str = "auto"  # auto: the certified policy where the run has one, else the calibrated sets | sets
+    aggregator: str = "best"  # of a set without a certificate: best | majority | fusion
     fusion: str | None = None  # the pool entry that fuses; needed with aggregator=fusion
     fusion_prompt: str | None = None  # a text file; None: conf/fusion.txt
-    fallback: str | None = None  # the pool entry that is called where nobody is asked; None: an abstention is told
+    fallback: str | None = None  # the pool entry that is called where the policy abstains; None: an abstention is told
     task: str | None = None  # of all queries that do not say theirs
-    kind: str | None = None  # of all answers: choice | number | text | code
+    kind: str | None = None  # of all answers: choice | number | text | code; None: as certified
     context: str = "turns"  # of a conversation the router reads: turns | last (message of the user) | all (system too)
     deadline: float = 30.0  # seconds for a request
     concurrency: int = 64  # requests at work
@@ -401,6 +402,7 @@ class ServeConfig:
     allow_uncertified: bool = False  # serve by a calibration that was made for another router, saying so
 
     def __post_init__(self):
+        _one_of("policy", self.policy, ("auto", "sets"))
         _one_of("aggregator", self.aggregator, ("best", "majority", "fusion"))
         _one_of("context", self.context, ("turns", "last", "all"))
         _one_of("kind", self.kind, (None, *ANSWER_KINDS))

@@ -65,6 +65,19 @@ class Consultation:
             self.texts[0, column], self.told[0, column] = text, True
         self._judge()
 
+    def admit(self, name: str) -> None:
+        """Let a model that is not of the policy's choice take the place of one that failed, last in order.
+
+        What the policy promises is then no longer known. Raises `ConfigError` if the model is a member already.
+        """
+        column = self.certificate.models.index(name)
+        if self.members[0, column]:
+            raise ConfigError(f"{name} is a member already: admit one that is not")
+        members = self.s[0, :-1][self.members[0]]
+        self.s[0, column] = np.nextafter(members.max(initial=-1.0), np.inf)
+        self.order, self.members[0, column] = np.append(self.order, column), True
+        self._judge()
+
     @property
     def answer(self) -> Answer | None:
         """The outcome, None while models are yet to be called."""

@@ -21,7 +21,7 @@ def with_sets(router: Router, cut: float = float("inf"), **rule) -> Router:
     other = Router(router.settings, router.encoder, router.head, router.spend)
     made = router.artifact
     other.artifact = replace(made, rule=replace(made.rule, **rule), calibration=replace(made.calibration, cut=cut))
-    other.fingerprint, other.uncertified = router.fingerprint, None
+    other.fingerprint, other.uncertified, other.certificate = router.fingerprint, None, None
     return other
 
 

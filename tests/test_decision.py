@@ -3,15 +3,21 @@
 from dataclasses import asdict, replace
 
 import numpy as np
+import pytest
 
 from racer.artifact import Artifact
 from racer.bounded import EVERYTHING
+from racer.certificate import Certificate
 from racer.config import RiskConfig
 from racer.conformal import Calibration
+from racer.consult import Consultation
 from racer.decision import decide
+from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.policy import Policy, Track
 from racer.risk import Risk
 from racer.rule import SetRule
+from racer.votes import Majority
 
 MODELS = ("a", "b", "c", "d")
 P = np.array([[0.2, 0.9, 0.5, 0.7]])
@@ -41,3 +47,38 @@ def test_a_set_with_its_spares_keeps_the_limit_on_cost():
     found = decision(max_cost=6.0, max_size=1)  # b and d cost 6, then c is too dear
     assert found.members == ("b",) and found.spares == ("d",)
     assert decision(max_cost=1.5).members == () and decision(max_cost=1.5).spares == ()
+
+
+def consultation(calling="parallel", only=None, size=2):
+    policy = Policy(Track(RULE, only), EVERYTHING, size, "majority", calling, 0.0)
+    certificate = Certificate(policy, Majority(), {}, 0.1, MODELS, {}, {})
+    return Consultation(certificate, Estimate(P), "text", 0)
+
+
+@pytest.mark.parametrize("calling", ["parallel", "settled", "sequential"])
+@pytest.mark.parametrize("by", MODELS[:1] + MODELS[2:3])
+def test_who_is_admitted_is_called_last_and_votes(calling, by):
+    found = consultation(calling)
+    while found.next:
+        found.tell(dict.fromkeys(found.next))  # nobody has an answer
+    assert found.answer.abstain
+    found.admit(by)
+    assert found.next == (by,) and found.answer is None
+    found.tell({by: "Paris"})
+    assert found.answer.answer == "Paris" and found.answer.called == ("b", "d", by)
+
+
+def test_beside_one_model_alone_another_is_admitted_by_name():
+    """All but that model have s = +inf there, so that only membership tells them apart."""
+    found = consultation("sequential", only=2, size=1)
+    assert found.next == ("c",)
+    found.tell({"c": None})
+    found.admit("d")
+    assert found.next == ("d",)
+    found.tell({"d": "x"})
+    assert found.answer.answer == "x"
+
+
+def test_a_member_is_not_admitted_twice():
+    with pytest.raises(ConfigError, match="member already"):
+        consultation().admit("b")

@@ -1,15 +1,19 @@
-"""Recorded answers served as if live: what the server gives is what was recorded."""
+"""Recorded answers served as if live: what the server gives is what the certificate was made of."""
 
+import shutil
 import threading
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import uvicorn
 from conftest import composed
 from serving import Serving
 
-from racer import Router, kitchen
+from racer import Router, kitchen, stages
+from racer.cli import saved_settings
+from racer.config import CertifyConfig, PromisesConfig
 from racer.errors import TableError
 from racer.serve import replay, server
 
@@ -32,6 +36,32 @@ def upstream(table):
     yield served
     served.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def run(small_run, tmp_path_factory):
+    """A copy of the small run with a certificate."""
+    run = shutil.copytree(small_run, tmp_path_factory.mktemp("certified") / "run")
+    saved = saved_settings(run)
+    settings = CertifyConfig(run=str(run), promises=PromisesConfig(error_among_answered=0.25), prefer="answered",
+                             cuts=2, thresholds=6, aggregators=["majority", "weighted"])
+    assert stages.certify_run(run, saved.sets, saved.risk, settings)["status"] == "certified"
+    return run
+
+
+def test_live_answers_are_those_the_certificate_was_made_of(run, table, upstream):
+    """Every answer, abstention and call of the certified policy on test rows, over HTTP, as in answers.parquet."""
+    rows = pq.read_table(run / "answers.parquet").to_pylist()[:ROWS]
+    row_of = {name: i for i, name in enumerate(table.ids)}
+    with Serving(Router.load(run), upstream) as serving:
+        found = [serving.ask(table.queries[row_of[r["id"]]], extra_body={
+            "racer": {"task": str(table.task[row_of[r["id"]]])}}) for r in rows]
+    assert any(r["answer"] is None for r in rows) and any(r["answer"] for r in rows)
+    for recorded, live in zip(rows, found, strict=True):
+        assert live.racer["members"] == recorded["members"] and live.racer["abstained"] == (recorded["answer"] is None)
+        assert live.racer["confidence"] == pytest.approx(recorded["confidence"], abs=1e-4)
+        assert live.choices[0].message.content == (recorded["answer"] or "") and live.racer["promise_stands"]
+        assert live.racer["certificate"]["promises"] == {"error_among_answered": 0.25}
 
 
 def test_a_set_is_answered_by_what_was_recorded_of_its_best_member(small_run, table, upstream):

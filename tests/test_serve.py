@@ -24,14 +24,17 @@ from upstream import Upstream, chunk, dies_mid_stream, fails, floods, hangs_up, 
 
 from racer import Router
 from racer.bounded import EVERYTHING
+from racer.certificate import Certificate
 from racer.config import ServeConfig
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.policy import Policy, Track
 from racer.pool import Cache, Ledger
 from racer.serve import server
 from racer.serve.forward import Forward
 from racer.serve.fusion import prompt_of
 from racer.serve.request import text_of
+from racer.votes import Best, Majority
 
 QUERY = "What is 15 % of 240?"
 
@@ -558,6 +561,112 @@ def test_one_answer_is_not_fused(single):
         assert len(list(serving.ask(stream=True))) > 2
 
 
+# ---------------------------------------------------------------- the certified policy
+
+
+def certified(router, aggregator=None, calling="parallel", threshold=0.5, size=3, policy=True) -> Router:
+    """A router with a certificate whose policy asks `size` models and answers from a confidence of `threshold` on."""
+    other, vote = with_sets(router, EVERYTHING), aggregator or Majority()
+    made = Policy(Track(router.artifact.rule), EVERYTHING, size, vote.name, calling, threshold) if policy else None
+    other.certificate = Certificate(made, vote if policy else None, {"error_among_answered": 0.1}, 0.1, router.models,
+                                    {"t": {"kind": "choice", "options": 4}}, {})
+    return other
+
+
+def test_the_certified_policy_answers_with_a_reply_verbatim(router, ranks):
+    texts = ["So the answer is (C).", "It is B, so: answer: B", "C"]
+    behaviours = {name: says(text) for name, text in zip(ranks, texts, strict=False)}
+    with Upstream(behaviours) as up, Serving(certified(router), up) as serving:
+        found = serving.ask(QUERY)
+        streamed = list(serving.ask(QUERY, stream=True))
+        planned = post(serving, {"query": QUERY}, "/v1/route").json()
+    racer = found.racer
+    assert racer["members"] == ranks[:3] == planned["members"] and racer["answer"] == "C"
+    assert racer["confidence"] == pytest.approx(2 / 3) and racer["promise_stands"] and not racer["abstained"]
+    assert found.choices[0].message.content in (texts[0], texts[2])
+    assert racer["certificate"]["promises"] == {"error_among_answered": 0.1} and racer["certificate"]["stands"]
+    assert racer["certificate"]["confidence"] == 0.9 and "majority vote" in racer["certificate"]["policy"]
+    assert streamed[0].choices[0].delta.content == found.choices[0].message.content
+    assert planned["certificate"]["promises"] == {"error_among_answered": 0.1} and len(planned["probabilities"]) == 8
+
+
+def test_below_the_certified_threshold_it_abstains(router, ranks):
+    behaviours = {name: says(text) for name, text in zip(ranks, "ABC", strict=False)}
+    with Upstream(behaviours) as up, Serving(certified(router), up) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].finish_reason == "abstained" and "no answer is sure" in found.choices[0].message.refusal
+    assert found.racer["confidence"] == pytest.approx(1 / 3) and found.racer["cost_usd"] > 0
+    assert found.racer["members"] == ranks[:3] and found.racer["promise_stands"]
+
+
+def test_one_after_the_other_it_stops_when_sure(router, ranks):
+    behaviours = {name: says(text) for name, text in zip(ranks, "DDAB", strict=False)}
+    with Upstream(behaviours) as up, Serving(certified(router, calling="sequential"), up) as serving:
+        found = serving.ask(QUERY)
+    assert up.asked() == ranks[:2] == found.racer["members"] and found.choices[0].message.content == "D"
+
+
+@pytest.mark.parametrize("calling", ["parallel", "sequential"])
+def test_a_failed_call_of_the_policy_is_replaced_and_its_promise_does_not_stand(router, ranks, calling):
+    behaviours = {name: says("A") for name in ranks} | {ranks[0]: fails(500)}
+    with Upstream(behaviours) as up, Serving(certified(router, calling=calling, threshold=0.7), up) as serving:
+        found = serving.ask(QUERY)
+    assert sorted(up.asked()) == sorted(ranks[:4]) and found.choices[0].message.content == "A"
+    assert found.racer["replaced"] == [{"model": ranks[0], "by": ranks[3], "reason": "status 500"}]
+    assert not found.racer["promise_stands"] and not found.racer["certificate"]["stands"]
+    assert found.racer["confidence"] == pytest.approx(3 / 4)
+
+
+def test_a_reply_without_a_final_answer_is_a_lost_answer_not_a_failed_call(router, ranks):
+    behaviours = {ranks[0]: says("hard to say"), ranks[1]: says("B"), ranks[2]: says("B")}
+    with Upstream(behaviours) as up, Serving(certified(router), up) as serving:
+        found = serving.ask(QUERY)
+    assert found.racer["answer"] == "B" and found.racer["promise_stands"] and found.racer["replaced"] == []
+    assert found.racer["confidence"] == pytest.approx(2 / 3) and len(up.calls) == 3
+
+
+def test_an_empty_reply_is_a_lost_answer_too(router, ranks):
+    with Upstream({name: says("") for name in router.models}) as up, Serving(certified(router), up) as serving:
+        found = serving.ask(QUERY)
+    assert found.racer["abstained"] and found.racer["members"] == ranks[:3] and found.racer["promise_stands"]
+
+
+def test_the_best_member_alone_may_be_certified(router, ranks):
+    policy = certified(router, Best(), size=1, threshold=0.0)
+    with Upstream({ranks[0]: says("Answer: A")}) as up, Serving(policy, up) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].message.content == "Answer: A" and found.racer["members"] == ranks[:1]
+
+
+def test_where_nothing_was_certified_nobody_is_called(router):
+    with Upstream({}) as up, Serving(certified(router, policy=False), up) as serving:
+        found = serving.ask(QUERY)
+        planned = post(serving, {"query": QUERY}, "/v1/route").json()
+    assert found.racer["abstained"] and found.racer["certificate"]["policy"] is None and not up.calls
+    assert planned["abstain"] and planned["members"] == []
+
+
+def test_a_policy_whose_models_all_fail_is_an_error_no_abstention(router):
+    with Upstream({name: fails(500) for name in router.models}) as up, Serving(certified(router), up) as serving:
+        assert post(serving, chat()).status_code == 502
+
+
+def test_the_kind_of_answer_may_be_said_with_the_request(router, ranks):
+    with Upstream({name: says("so it is 36 %.") for name in ranks}) as up, Serving(certified(router), up) as serving:
+        assert serving.ask(QUERY).racer["abstained"]  # no letter in it
+        assert serving.ask(QUERY, extra_body={"racer": {"kind": "number"}}).racer["answer"] == "36"
+        refused = post(serving, chat(racer={"task": "unheard of"}))
+    assert refused.status_code == 400 and "unheard of" in refused.json()["error"]["message"]
+
+
+def test_sets_can_be_served_beside_a_certificate_and_other_votes_only_then(router):
+    policy = certified(router)
+    with Upstream(all_say(router)) as up, Serving(policy, up, policy="sets") as serving:
+        assert serving.ask().racer["certificate"] is None
+    with pytest.raises(ConfigError, match="policy=sets"), Serving(policy, up, aggregator="majority"):
+        pass
+
+
 # ---------------------------------------------------------------- the forward pass
 
 
@@ -673,7 +782,7 @@ def test_the_command_says_what_is_wrong_before_it_serves(small_run, tmp_path):
         server.application(router, ServeConfig(run="-", pool="kitchen", cache=str(tmp_path / "no" / "cache.db")))
 
 
-@pytest.mark.parametrize("settings", [{"aggregator": "vote"}, {"aggregator": "fusion"},
+@pytest.mark.parametrize("settings", [{"policy": "x"}, {"aggregator": "vote"}, {"aggregator": "fusion"},
                                       {"fusion": "judge"}, {"deadline": 0}, {"concurrency": 0}, {"port": 99999},
                                       {"spend_cap": -1}, {"kind": "poem"}, {"context": "none"}, {"max_body": 0}])
 def test_settings_that_cannot_be_are_errors(settings):

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from racer.answers import ANSWER_KINDS
 from racer.config import ServeConfig
-from racer.decision import Decision, decide
+from racer.consult import Consultation, kind_of, options_of
+from racer.decision import Decision, decide, without_size
 from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.pool import CallFailed, Pool
 from racer.pool.panel import Panel
-from racer.serve import fusion
+from racer.serve import certified, fusion
 from racer.serve.elect import elect
 from racer.serve.forward import Forward
 from racer.serve.guard import late
@@ -21,25 +24,36 @@ from racer.serve.request import Ask, Refused
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is to be asked.
+    """Who is to be asked: by the calibrated set (`decision`), or by the certified policy (`consultation`).
 
-    `estimate` is what sets are made from, `forward` are the seconds of the router's forward pass.
+    `estimate` is what sets are made from, `spares` take the places of those who fail, `forward` are seconds.
     """
 
     estimate: Estimate
-    decision: Decision
+    spares: tuple[str, ...]
     forward: float
+    decision: Decision | None = None
+    consultation: Consultation | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Who is to be called, best first."""
-        return self.decision.members
+        """Who may be called, best first."""
+        if self.decision is not None:
+            return self.decision.members
+        return tuple(self.consultation.certificate.models[m] for m in self.consultation.order)
 
     def record(self) -> dict:
         """Return the response of /v1/route."""
-        d = self.decision
-        return {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
-                "expected_cost": d.expected_cost, "certified": d.certified, "certificate": None}
+        if self.decision is not None:
+            d = self.decision
+            return {"members": list(d.members), "abstain": d.abstain, "probabilities": d.probabilities.tolist(),
+                    "expected_cost": d.expected_cost, "certified": d.certified, "certificate": None}
+        c, p = self.consultation, self.estimate.models[0]
+        null = [] if c.certificate.policy is None else self.estimate.probabilities(
+            c.certificate.policy.track.rule.null)[0, -1:].tolist()
+        return {"members": list(self.members), "abstain": not self.members, "probabilities": [*p.tolist(), *null],
+                "expected_cost": None, "certified": c.certified,
+                "certificate": certified.told(c.certificate, c.certified)}
 
 
 class Service:
@@ -47,7 +61,11 @@ class Service:
 
     def __init__(self, router, pool: Pool, settings: ServeConfig):
         self.router, self.pool, self.settings = router, pool, settings
-        if router.artifact is None:
+        self.certificate = router.certificate if settings.policy == "auto" else None
+        if self.certificate is not None and settings.aggregator != "best":
+            raise ConfigError(f"aggregator={settings.aggregator}, but this run has a certificate, whose policy says "
+                              "how answers are combined: add policy=sets to serve the calibrated sets, without it")
+        if self.certificate is None and router.artifact is None:
             raise ConfigError("this run is not calibrated: run `python scripts/calibrate.py run=DIR` first")
         pool.check(router.models, tuple(filter(None, (settings.fallback, settings.fusion))))
         self.prompt = fusion.prompt_of(settings.fusion_prompt)
@@ -61,7 +79,7 @@ class Service:
         except TimeoutError:
             raise late() from None
         try:
-            return self._set(ask, own, seconds)
+            return self._set(ask, own, seconds) if self.certificate is None else self._policy(ask, own, seconds)
         except ConfigError as error:  # the query lacks what the calibration asks for
             raise Refused(400, str(error), param="racer") from None
 
@@ -69,8 +87,10 @@ class Service:
         """Return what came of the query; raise `Refused` where every model failed that was to be asked."""
         if self.settings.aggregator == "majority":
             self.kind_of(ask)  # before anything is paid for
-        panel = Panel(self.pool, ask.body, end, list(plan.decision.spares))
-        if plan.decision.abstain:
+        panel = Panel(self.pool, ask.body, end, list(plan.spares))
+        if plan.consultation is not None:
+            outcome = await self._consulted(plan, panel)
+        elif plan.decision.abstain:
             outcome = Outcome(panel, None, None, None, self._certified)
         else:
             await panel.ask_set(plan.members)
@@ -85,13 +105,13 @@ class Service:
     def passes_through(self, ask: Ask, plan: Plan) -> bool:
         """Return whether the reply is streamed as it comes: one model is asked, and nothing is done with its answer."""
         compared = self.settings.aggregator == "majority"
-        return ask.stream and len(plan.members) == 1 and not compared
+        return ask.stream and plan.decision is not None and len(plan.members) == 1 and not compared
 
     async def stream(self, ask: Ask, plan: Plan, end: float) -> tuple[Outcome, AsyncIterator[dict]]:
         """Return the outcome, which is whole when the stream has ended, and its chunks; raise `Refused` like
         `complete`. Chunks raise `CallFailed` if the stream breaks.
         """
-        panel = Panel(self.pool, ask.body, end, list(plan.decision.spares))
+        panel = Panel(self.pool, ask.body, end, list(plan.spares))
         chunks = panel.stream(plan.members[0])
         try:
             first = await anext(chunks)
@@ -123,7 +143,30 @@ class Service:
         artifact, known = self.router.artifact, {"task": self.settings.task} | ask.known
         known = {name: [value] for name, value in known.items() if value is not None}
         [decision] = decide(own, artifact, known, self._certified)
-        return Plan(artifact.rule.estimate(own), decision, seconds)
+        return Plan(artifact.rule.estimate(own), decision.spares, seconds, decision=decision)
+
+    def _policy(self, ask: Ask, own: Estimate, seconds: float) -> Plan:
+        kind = ask.kind or self.settings.kind
+        usual = {"kind": kind, "options": 0} if kind else kind_of(self.certificate,
+                                                                  ask.known.get("task", self.settings.task))
+        options = options_of(ask.text, **usual) if ask.options is None else ask.options
+        found = Consultation(self.certificate, own, usual["kind"], options, self._certified)
+        spares = ()
+        if (policy := self.certificate.policy) is not None:
+            s = without_size(policy.track.rule, found.estimate)[0, :-1]
+            spares = tuple(self.router.models[m] for m in np.argsort(s, kind="stable")
+                           if s[m] < np.inf and m not in found.order)
+        return Plan(found.estimate, spares, seconds, consultation=found)
+
+    async def _consulted(self, plan: Plan, panel: Panel) -> Outcome:
+        consultation = plan.consultation
+        await certified.consult(consultation, panel)
+        if panel.called and not panel.replies:
+            raise failed(panel)
+        answer, stands = consultation.answer, self._stands(panel)
+        model = None if answer.abstain else self.router.models[int(consultation.vote.model[0])]
+        return Outcome(panel, panel.replies.get(model), model, answer.confidence, stands,
+                       certified.told(self.certificate, stands), answer.answer)
 
     async def _elected(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
         if not panel.replies:
