@@ -11,6 +11,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from pathlib import Path
 import httpx
 from document import machine, table, write_section
 from files import ONE_THREAD, ROOT, run_of
+from tqdm import tqdm
 
 from racer import Router, kitchen
 from racer.pool import Ledger
@@ -33,7 +35,7 @@ import upstream
 
 AT_A_TIME, ALONE = 300, 200
 TEXTS = kitchen.generate().queries.tolist()
-SECONDS, DEADLINE, TIMEOUT = 0.05, 10, 3  # a healthy model thinks; a request may take; a call may take
+SECONDS, TIMEOUT = 0.05, 3  # a healthy model thinks; a call may take
 LIE = {"prompt_tokens": -1, "completion_tokens": 10**12}
 
 
@@ -113,17 +115,20 @@ class serving:
                  "concurrency": 1000}
         pool.write_text(json.dumps({"models": [{"name": n, "model": n} | entry for n in self.order]}))
         command = [sys.executable, str(ROOT / "scripts" / "serve.py"), f"run={self.run}", f"pool={pool}", "port=0",
-                   f"concurrency={AT_A_TIME}", f"deadline={DEADLINE}", f"spend_file={spend}"]
-        process = subprocess.Popen(command, env=os.environ | ONE_THREAD, text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT)
-        line = next(line for line in process.stdout if line.startswith("serving"))
-        self.running = Running(process, models, line.split("http://")[1].split(",")[0], base, spend)
-        self.running.base = f"http://{self.running.base}"
+                   f"spend_file={spend}"]
+        log = self.folder / "server.log"
+        with open(log, "w") as out:
+            process = subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=out, stderr=out)
+        while not (found := re.search(r"serving .* at (http://\S+/v1),", log.read_text())):
+            if process.poll() is not None:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.05)
+        self.running = Running(process, models, found[1], base, spend)
         return self.running
 
     def __exit__(self, *_) -> None:
         self.running.process.terminate()
-        self.running.process.communicate(timeout=60)
+        self.running.process.wait(60)
         self.running.models.kill()
         self.running.models.join()
 
@@ -248,8 +253,8 @@ def main(n: int) -> None:
                                f"{running.memory('VmHWM'):.0f}"])
             rows.append(row("healthy", ended))
         held = 0.0
-        for kind in ("failing", "gone", "slow", "lying", "malformed", "flooding", "killed midway", "all slow",
-                     "dying midstream"):
+        for kind in tqdm(("failing", "gone", "slow", "lying", "malformed", "flooding", "killed midway", "all slow",
+                          "dying midstream"), desc="bad models", unit="kind"):
             streams = kind == "dying midstream"
             with serving(single(run) if streams else run, kind, order, folder) as running:
                 kill = running.models.kill if kind == "killed midway" else None
@@ -266,8 +271,8 @@ def main(n: int) -> None:
         command=" ".join(["python benchmarks/serving.py", *sys.argv[1:]]), machine=machine(), alone=ALONE,
         latency="\n".join(table(["one request at a time", "median ms", "95 % ms"], latency)),
         ends="\n".join(table(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
-        memory="\n".join(table(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, deadline=DEADLINE,
-        timeout=TIMEOUT, think=1000 * SECONDS, held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
+        memory="\n".join(table(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, timeout=TIMEOUT,
+        think=1000 * SECONDS, held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
 
 
 LABELS = {"forward": "the encoder's forward pass", "upstream": "calls of models", "overhead": "everything else in the "
@@ -285,7 +290,8 @@ work; the last two rows are seen from outside.
 
 ### {at} requests at a time
 
-Deadline {deadline} s, timeout of a call {timeout} s, two retries. Of the bad kinds the three models that are asked \
+Settings are the defaults (deadline 30 s, 64 requests at work, the others wait), but for the timeout of a call, \
+{timeout} s. Of the bad kinds the three models that are asked \
 most are bad, of "all slow" and "dying midstream" all seven; "gone" takes a request and hangs up; "lying" says that it \
 used 10^12 tokens; "killed midway" is SIGKILL to the process of all models when a third of the requests has ended; \
 "dying midstream" are streams of one member each. Answers are completions, abstentions included; errors are explicit \

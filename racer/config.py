@@ -393,7 +393,7 @@ class ServeConfig:
     concurrency: int = 64  # requests at work
     queue: int = 1024  # requests that wait for a place; more are turned away with 503
     max_body: int = 1_048_576  # bytes of a request
-    batch: int = 64  # texts per forward pass
+    batch: int = 16  # texts per forward pass; more on a GPU
     spend_cap: float | None = None  # USD; None: no cap
     spend_file: str | None = None  # where the spend is kept from start to start; None: it begins anew
     cache: str | None = None  # a file for replies; None: none are kept. Streams are neither kept nor looked up

@@ -523,6 +523,12 @@ def test_a_majority_compares_final_answers_and_returns_a_reply_verbatim(everyone
     assert refused.status_code == 400 and refused.json()["error"]["param"] == "racer.kind" and len(up.calls) == 7
 
 
+def test_who_failed_counts_against_a_majority(everyone):
+    behaviours = {name: says("42") for name in everyone.models} | {everyone.models[0]: fails(500)}
+    with Upstream(behaviours) as up, Serving(everyone, up, aggregator="majority", kind="number") as serving:
+        assert serving.ask().racer["confidence"] == pytest.approx(6 / 7)
+
+
 def test_a_majority_of_no_answers_is_an_abstention(everyone):
     with Upstream({name: says("who knows") for name in everyone.models}) as up, \
             Serving(everyone, up, aggregator="majority", kind="number") as serving:
@@ -538,7 +544,8 @@ def test_fusion_reads_all_answers_and_writes_one_under_no_certificate(router, ra
         found = serving.ask("{answers} or {query}?")
     prompt = next(c for c in up.calls if c.body["model"] == "judge").body["messages"][0]["content"]
     members = list(found.racer["members"])
-    assert all(f"I am {name}." in prompt for name in members) and prompt.count("{answers} or {query}?") == 1
+    assert all(f"I am {name}." in prompt for name in members)
+    assert "<request>\n{answers} or {query}?\n</request>" in prompt
     assert found.choices[0].message.content == "both are wrong, 36" and found.model == "judge"
     assert found.racer["fusion"] == {"model": "judge", "failed": None} and found.racer["confidence"] is None
     assert found.racer["certificate"] is None and found.racer["cost_usd"] == pytest.approx(3 * 20 / 1e6)

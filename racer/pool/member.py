@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx2
 import openai
 from aiolimiter import AsyncLimiter
+from openai.types.chat import ChatCompletionChunk
 
 from racer.pool import usage, wire
 from racer.pool.cache import Cache
@@ -17,6 +18,7 @@ from racer.pool.failures import CallFailed, failure
 from racer.pool.file import QUERY, TOKEN_KEYS, Endpoint
 from racer.pool.ledger import Bill, CapReached, Hold, Ledger
 
+PATH = "/chat/completions"
 LONGEST_WAIT = 8.0  # seconds between two tries, unless the endpoint asks for more
 
 
@@ -139,7 +141,7 @@ class Member:
             with self._held(body, bill) as hold:
                 wire.allow(self._tokens(body), bool(body.get("logprobs")))
                 with self._failures():
-                    raw = await self._client.chat.completions.with_raw_response.create(**_arguments(body))
+                    raw = await self._client.post(PATH, cast_to=httpx2.Response, body=body)  # as it is, and quickly
                     completion = json.loads(raw.content)
                 reply = self._reply(completion, body)
                 hold.settle(reply.usd)
@@ -152,8 +154,9 @@ class Member:
         wire.allow(self._tokens(body), rich=True)
         with self._failures(AttributeError):
             async with asyncio.timeout_at(end):
-                chunks = await self._client.chat.completions.create(
-                    **_arguments(body), stream=True, stream_options={"include_usage": True})
+                chunks = await self._client.post(
+                    PATH, cast_to=ChatCompletionChunk, body=body | {"stream": True, "stream_options": {
+                        "include_usage": True}}, stream=True, stream_cls=openai.AsyncStream[ChatCompletionChunk])
             try:
                 while True:
                     async with asyncio.timeout_at(end):
@@ -233,9 +236,3 @@ def _delta(chunk: dict) -> tuple[str, bool]:
     choices = chunk.get("choices") or [{}]
     text = (choices[0].get("delta") or {}).get("content")
     return text if isinstance(text, str) else "", choices[0].get("finish_reason") is not None
-
-
-def _arguments(body: dict) -> dict:
-    """Return the client's arguments for a body; it hands on what it does not know as it is."""
-    named = ("model", "messages")
-    return {k: body[k] for k in named} | {"extra_body": {k: v for k, v in body.items() if k not in named}}

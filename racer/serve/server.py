@@ -13,6 +13,7 @@ from racer.serve.app import build
 from racer.serve.guard import Guard
 
 BACKLOG = 2048  # connections that may wait to be accepted
+KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, or one is closed just as a request is sent on it
 
 
 def application(router, settings: ServeConfig) -> Guard:
@@ -37,6 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run(app: Guard, listening: socket.socket, deadline: float) -> None:
     """Serve until interrupted; requests under way may finish by their deadline."""
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on",
+                            timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG,
                             timeout_graceful_shutdown=int(deadline) + 1)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
