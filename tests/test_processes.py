@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CONF, SMALL, composed, finished
+from conftest import CONF, SMALL, WITHOUT_FIGURES, composed, finished
 from safetensors.numpy import load_file
 
 from racer import scores as scores_file
@@ -27,8 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def script(cwd: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    (cwd / "sitecustomize.py").write_text("from racer import stages\nstages.draw_all = lambda *_: []\n"
-                                          if launcher == () else "")
+    (cwd / "sitecustomize.py").write_text(WITHOUT_FIGURES)
     return subprocess.Popen([sys.executable, *launcher, str(ROOT / "scripts" / "train.py"), *arguments], cwd=cwd,
                             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             env=os.environ | {"PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"})

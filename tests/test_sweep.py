@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CONF
+from conftest import CONF, WITHOUT_FIGURES
 from hydra import compose, initialize_config_dir
 from test_tracking import records as wandb_records
 
@@ -24,7 +24,6 @@ from racer.errors import ConfigError, Infeasible
 from racer.tracking import Tracker
 
 ROOT = Path(__file__).parents[1]
-WITHOUT_FIGURES = "from racer import stages\nstages.draw_all = lambda *_: []\n"  # each job's: they take longest
 
 
 def cfg(*overrides: str):
@@ -38,12 +37,6 @@ def launched(*arguments: str, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *arguments], cwd=cwd, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}"})
-
-
-def gathered(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "gather.py"), *arguments], cwd=cwd, text=True,
-                          capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    return done.stdout
 
 
 def table(path: Path) -> list[dict]:
@@ -69,7 +62,8 @@ def test_a_sweep_killed_half_way_and_started_again_trains_two_routers_and_ends_w
     assert "12 jobs, 12 done" in said
     assert len([p for p in (tmp_path / "cache" / "routers").iterdir() if p.is_dir()]) == 2
     assert all((tmp_path / "DIR" / name / "report.json").stat().st_mtime_ns == at for name, at in times.items())
-    gathered("sweep=DIR", cwd=tmp_path)
+    gather.write_csv(tmp_path / "DIR" / "table.csv", gather.rows(gather.jobs(tmp_path / "DIR")))
+    comparison.draw(gather.jobs(tmp_path / "DIR"), tmp_path / "DIR" / "comparison.png")
     rows = table(tmp_path / "DIR" / "table.csv")
     assert {r["state"] for r in rows} == {"done"} and len({r["router"] for r in rows}) == 2
     settings = Counter((r["encoder"], r["risk.alpha"], r["sets.family"]) for r in rows)
