@@ -1,4 +1,7 @@
-"""Every setting, typed and documented; Hydra composes `conf/` onto these, so a typo is an error."""
+"""Every setting, typed and documented; Hydra composes `conf/` onto these, so a typo is an error.
+
+`python benchmarks/settings.py` makes docs/settings.md from this file: the comment beside a setting is what it says.
+"""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
