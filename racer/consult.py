@@ -120,11 +120,27 @@ def kind_of(certificate: Certificate, task: str | None) -> dict:
                               "these, or kind= and options=")
         return certificate.tasks[task]
     every = list(certificate.tasks.values())
-    if len({one["kind"] for one in every}) != 1:
+    if several_kinds(certificate):
         raise ConfigError("the tasks of this run have answers of several kinds "
                           f"({', '.join(sorted({one['kind'] for one in every}))}): say which, by task= or kind=")
     options = [one["options"] for one in every]
     return {"kind": every[0]["kind"], "options": max(set(options), key=options.count)}
+
+
+def guess_of(certificate: Certificate, text: str) -> dict:
+    """Return kind and options as `kind_of`, guessed from the query's text where tasks differ and none was said.
+
+    A query that lists options is a choice, if some task is one. Else it is taken for `text`, under which two answers
+    are most rarely equal: agreement is missed rather than imagined. No promise covers a guess.
+    """
+    kinds = {one["kind"] for one in certificate.tasks.values()}
+    options = options_in(text)
+    return {"kind": "choice", "options": options} if "choice" in kinds and options else {"kind": "text", "options": 0}
+
+
+def several_kinds(certificate: Certificate) -> bool:
+    """Return whether the kind of an answer depends on the task."""
+    return len({one["kind"] for one in certificate.tasks.values()}) > 1
 
 
 def options_of(text: str, kind: str, options: int) -> int:

@@ -666,6 +666,20 @@ def test_the_kind_of_answer_may_be_said_with_the_request(router, ranks):
     assert refused.status_code == 400 and "unheard of" in refused.json()["error"]["message"]
 
 
+def test_where_tasks_differ_an_unmodified_client_gets_a_guess_without_a_promise(router, ranks):
+    mixed = certified(router)
+    tasks = {"t": {"kind": "choice", "options": 4}, "sums": {"kind": "number", "options": 0}}
+    mixed.certificate = replace(mixed.certificate, tasks=tasks)
+    with Upstream({name: says("Answer: 36") for name in ranks}) as up, Serving(mixed, up) as serving:
+        found = [serving.ask(QUERY), serving.ask("Which?\nA. 1\nB. 36"),
+                 serving.ask(QUERY, extra_body={"racer": {"task": "sums"}})]
+        planned = post(serving, {"query": QUERY}, "/v1/route").json()
+    assert [one.racer.get("guessed_kind") for one in found] == ["text", "choice", None]
+    assert [one.racer["promise_stands"] for one in found] == [False, False, True]
+    assert [one.racer["certificate"]["stands"] for one in found] == [False, False, True]
+    assert [one.racer["answer"] for one in found] == ["36", None, "36"] and not planned["certified"]
+
+
 def test_sets_can_be_served_beside_a_certificate_and_other_votes_only_then(router):
     policy = certified(router)
     with Upstream(all_say(router)) as up, Serving(policy, up, policy="sets") as serving:

@@ -8,7 +8,7 @@ import numpy as np
 
 from racer.answers import ANSWER_KINDS
 from racer.config import ServeConfig
-from racer.consult import Consultation, kind_of, options_of
+from racer.consult import Consultation, guess_of, kind_of, options_of, several_kinds
 from racer.decision import Decision, decide, without_size
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -27,6 +27,7 @@ class Plan:
     """Who is to be asked: by the calibrated set (`decision`), or by the certified policy (`consultation`).
 
     `estimate` is what sets are made from, `spares` take the places of those who fail, `forward` are seconds.
+    `guessed` is the kind of answers where nobody said it.
     """
 
     estimate: Estimate
@@ -34,6 +35,7 @@ class Plan:
     forward: float
     decision: Decision | None = None
     consultation: Consultation | None = None
+    guessed: str | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -146,27 +148,35 @@ class Service:
         return Plan(artifact.rule.estimate(own), decision.spares, seconds, decision=decision)
 
     def _policy(self, ask: Ask, own: Estimate, seconds: float) -> Plan:
-        kind = ask.kind or self.settings.kind
-        usual = {"kind": kind, "options": 0} if kind else kind_of(self.certificate,
-                                                                  ask.known.get("task", self.settings.task))
+        usual, guessed = self._usual(ask)
         options = options_of(ask.text, **usual) if ask.options is None else ask.options
-        found = Consultation(self.certificate, own, usual["kind"], options, self._certified)
+        found = Consultation(self.certificate, own, usual["kind"], options, self._certified and not guessed)
         spares = ()
         if (policy := self.certificate.policy) is not None:
             s = without_size(policy.track.rule, found.estimate)[0, :-1]
             spares = tuple(self.router.models[m] for m in np.argsort(s, kind="stable")
                            if s[m] < np.inf and m not in found.order)
-        return Plan(found.estimate, spares, seconds, consultation=found)
+        return Plan(found.estimate, spares, seconds, consultation=found, guessed=usual["kind"] if guessed else None)
+
+    def _usual(self, ask: Ask) -> tuple[dict, bool]:
+        """Return kind and options of the answers, as the request, the settings or its task say; whether guessed."""
+        task, kind = ask.known.get("task", self.settings.task), ask.kind or self.settings.kind
+        if kind:
+            return {"kind": kind, "options": 0}, False
+        if task is None and several_kinds(self.certificate):  # clients of the protocol cannot say it
+            return guess_of(self.certificate, ask.text), True
+        return kind_of(self.certificate, task), False
 
     async def _consulted(self, plan: Plan, panel: Panel) -> Outcome:
         consultation = plan.consultation
         await certified.consult(consultation, panel)
         if panel.called and not panel.replies:
             raise failed(panel)
-        answer, stands = consultation.answer, self._stands(panel)
+        answer, stands = consultation.answer, consultation.certified and not panel.failed
         model = None if answer.abstain else self.router.models[int(consultation.vote.model[0])]
         return Outcome(panel, panel.replies.get(model), model, answer.confidence, stands,
-                       certified.told(self.certificate, stands), answer.answer)
+                       certified.told(self.certificate, stands), answer.answer,
+                       notes={"guessed_kind": plan.guessed} if plan.guessed else {})
 
     async def _elected(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
         if not panel.replies:
