@@ -84,7 +84,7 @@ def chances(verdict: Verdict, delta: float, played: Played) -> dict:
     """
     if verdict.chosen is None:
         return {}
-    one = verdict.tally.only(int(np.flatnonzero(verdict.order == verdict.chosen)[0]))
+    one = verdict.tally.take(np.flatnonzero(verdict.order == verdict.chosen))
     n, answered = len(played.answered), int(played.answered.sum())
     return {name: above_by_chance(one, name, level, delta, answered if name == "error_among_answered" else n)
             for name, level in verdict.promises.items()}

@@ -7,6 +7,7 @@
         accuracy over all queries >= its accuracy - harm.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +73,9 @@ class Tally:
                    for name in cls.__dataclass_fields__ if name != "n"}
         return cls(parts[0].n, **columns)
 
-    def only(self, k: int) -> "Tally":
-        """Return the tally of policy `k` alone."""
-        columns = {name: None if (v := getattr(self, name)) is None else v[..., [k]]
+    def take(self, which: Sequence[int]) -> "Tally":
+        """Return the tally of these policies, in this order."""
+        columns = {name: None if (v := getattr(self, name)) is None else v[..., which]
                    for name in self.__dataclass_fields__ if name != "n"}
         return Tally(self.n, **columns)
 

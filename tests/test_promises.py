@@ -64,7 +64,7 @@ def test_no_rows_say_nothing(rows):
 def test_one_policy_of_a_tally_and_tallies_put_together(rows):
     answered = np.array([[True, False]] * 12)
     tally = Tally.of(played(rows, answered, answered, answered * 0.5), rows)
-    again = Tally.together([tally.only(0), tally.only(1)])
+    again = Tally.together([tally.take([0]), tally.take([1])])
     assert again.n == 12 and again.answered.tolist() == tally.answered.tolist() == [12, 0]
     assert again.cost.tolist() == [0.5, 0.0] and again.harm.tolist() == tally.harm.tolist()
 
