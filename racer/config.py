@@ -435,6 +435,32 @@ class ReplayConfig:
 
 
 @dataclass
+class CollectConfig:
+    """`scripts/collect.py`."""
+
+    pool: str = "???"  # a pool file, or the name of a preset in conf/pools: who is asked
+    queries: str = "???"  # a .jsonl file: id, query, reference, task, grader
+    out: str = "???"  # the folder of the table, with the journal of all replies; a run that was stopped goes on there
+    budget_usd: float = MISSING  # for this folder, all runs together; no call begins that could exceed it
+    judge: str | None = None  # for the grader judge: an entry of the pool, or a pool file with one entry
+    judge_prompt: str | None = None  # a text file; None: conf/judge.txt
+    reply_tokens: int = 200  # length of a reply in the estimate, until the model's own is known
+    tests_seconds: float = 10.0  # for a program with its tests (grader python)
+    tests_memory: int = 1024  # the same, MiB
+    tests_cut_off: bool = True  # the same: without network and the right to write; false only where that cannot be had
+    simulated: bool = False  # the models are no real ones: the table says so wherever it is shown
+    dry_run: bool = False  # check everything, show what it would cost, and stop
+
+    def __post_init__(self):
+        _within("reply_tokens", self.reply_tokens, 1)
+        _within("tests_memory", self.tests_memory, 64)
+        if isinstance(self.budget_usd, float):  # else it is missing, and said so
+            _within("budget_usd", self.budget_usd, 0, float("inf"), open_end=True)
+        if not 0 < self.tests_seconds < float("inf"):
+            raise ConfigError(f"tests_seconds is {self.tests_seconds}, expected seconds above 0")
+
+
+@dataclass
 class PrepareConfig:
     """`scripts/prepare.py`."""
 
@@ -460,7 +486,7 @@ def register() -> None:
                          "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
                          "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig,
                          "serve_schema": ServeConfig, "replay_schema": ReplayConfig,
-                         "certify_schema": CertifyConfig}.items():
+                         "certify_schema": CertifyConfig, "collect_schema": CollectConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

@@ -1,0 +1,60 @@
+"""One call of one model for a collection: known already, or made now and noted at once."""
+
+import asyncio
+from datetime import UTC, datetime
+from time import perf_counter
+
+from aiolimiter import AsyncLimiter
+
+from racer.collect.journal import Journal, Said
+from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member
+
+STRIKES = 20  # calls of a model that fail one after the other, until it is given up for this run
+
+
+class Asked:
+    """A model of the pool with the journal of its replies. `calls` counts those made in this run."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, journal: Journal):
+        self.endpoint, self.member, self.journal = endpoint, Member(endpoint, ledger), journal
+        self.calls = self.strikes = 0
+        rate = endpoint.rate  # waited for here, where no time limit runs; the member's own then lets a call through
+        self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
+        self._slots = asyncio.Semaphore(endpoint.concurrency)
+
+    def request(self, body: dict) -> str:
+        """Return the hash of what the endpoint is sent: another prompt, limit or parameter is another request."""
+        return Cache.key(self.endpoint.api_base, self.member.fitted(body))
+
+    def known(self, purpose: str, query: str, body: dict) -> Said | None:
+        """Return the reply that the journal holds, None if the call is still to be made."""
+        return self.journal.reply(purpose, query, self.endpoint.name, self.request(body))
+
+    async def say(self, purpose: str, query: str, body: dict) -> Said:
+        """Return the reply about a query, without a call if the journal holds it; raise `CallFailed`."""
+        if (known := self.known(purpose, query, body)) is not None:
+            return known
+        async with self._slots:
+            if self.strikes >= STRIKES:
+                raise CallFailed(f"given up after {STRIKES} failures in a row", billed=False)
+            if self._limiter is not None:
+                await self._limiter.acquire()
+            bill, start = Bill(), perf_counter()
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            try:
+                reply = await self.member.ask(body, bill, self.endpoint.timeout)
+            except CallFailed as failed:
+                if not failed.capped:
+                    self.calls, self.strikes = self.calls + 1, self.strikes + (not failed.refused)
+                    self.journal.fail(purpose=purpose, id=query, model=self.endpoint.name, reason=failed.reason,
+                                      usd=bill.usd, at=at)
+                raise
+            said = Said(purpose, query, self.endpoint.name, self.request(body), reply.text, reply.finish_reason,
+                        reply.usage.tokens_in, reply.usage.tokens_out, reply.usd, reply.usage.stated,
+                        round(perf_counter() - start, 3), at)
+            self.journal.say(said)
+        self.calls, self.strikes = self.calls + 1, 0
+        return said
+
+    async def close(self) -> None:
+        await self.member.close()

@@ -1,0 +1,320 @@
+"""From a pool and queries to a table, against real servers: graded as it must be, nothing paid twice, no more spent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from upstream import Answer, Upstream, completion, fails, says
+
+from racer import formats
+from racer.collect import graders, queries, run, sandbox
+from racer.collect.judge import verdict
+from racer.config import CollectConfig
+from racer.errors import ConfigError, TableError
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = "```python\ndef double(x):\n    return 2 * x\n```"
+LINES = [dict(id="a", query="capital?", reference="Paris", task="facts", grader="exact"),
+         dict(id="b", query="sum?", reference="0.5", task="sums", grader="numeric"),
+         dict(id="c", query="pick", reference="B", task="choices", grader="choice"),
+         dict(id="d", query="say", reference="^Pa.*s", task="facts", grader="regex")]
+
+
+def lines(folder: Path, *records, name: str = "queries.jsonl") -> Path:
+    (folder / name).write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
+    return folder / name
+
+
+def pool(folder: Path, up: Upstream, names: tuple[str, ...] = ("x", "y"), file: str = "pool.yaml", **options) -> Path:
+    one = dict(api_base=up.base, price_in=1.0, price_out=2.0, retries=0, backoff=0.01, timeout=5.0) | options
+    (folder / file).write_text(yaml.safe_dump({"models": [dict(name=n, model=n, **one) for n in names]}))
+    return folder / file
+
+
+def settings(folder: Path, **options) -> CollectConfig:
+    return CollectConfig(**dict(pool=f"{folder}/pool.yaml", queries=f"{folder}/queries.jsonl", out=f"{folder}/out",
+                                budget_usd=1.0) | options)
+
+
+def by_query(answers: dict[str, str]):
+    """A model that knows what to say to which query."""
+    async def behave(body: dict, answer: Answer) -> None:
+        await answer.json(completion(answers[body["messages"][-1]["content"]], body))
+    return behave
+
+
+def cells(folder: Path) -> dict[tuple[str, str], float]:
+    found = formats.read(folder / "out")
+    return {(i, m): s for i, row in zip(found.ids, found.scores, strict=True)
+            for m, s in zip(found.models, row, strict=True)}
+
+
+# ---------------------------------------------------------------- grading
+
+
+@pytest.mark.parametrize("grader, reference, reply, right", [
+    ("exact", "Paris", "I think so.\nAnswer: **paris**", True), ("exact", "Paris", "Paris or Rome", False),
+    ("numeric", "1200.5", "So it is $1,200.50", True), ("numeric", "5", "The answer is 5 km.", True),
+    ("numeric", "5 km", "5 m", False), ("numeric", "1/3", "0.33333333", True), ("numeric", "1/3", "0.3333", False),
+    ("numeric", "131005012", "131005143", False), ("numeric", "7", "no idea", False), ("numeric", "-2", "2", False),
+    ("choice", "b", "The answer is (B)", True), ("choice", "B", "A", False), ("choice", "B", "hm", False),
+    ("regex", r"\bcat\b", "a cat sat", True), ("regex", r"\bcat\b", "concat", False), ("exact", "x", " \n", False)])
+def test_a_reply_is_right_where_its_final_answer_is(grader, reference, reply, right):
+    assert graders.grade(reply, reference, grader).score == float(right)
+
+
+def test_a_pattern_of_the_pool_finds_the_answer():
+    assert graders.grade("first 3 then <4>", "4", "numeric", r"<(\d)>").score == 1
+    assert graders.grade("no mark 4", "4", "numeric", r"<(\d)>") == graders.Grade(0.0, None)
+
+
+@pytest.mark.parametrize("said, right", [("fine.\nVerdict: right", True), ("**Verdict:** wrong", False),
+                                         ("verdict: right, no: verdict: wrong", False), ("right", None)])
+def test_the_last_verdict_counts(said, right):
+    assert verdict(said) is right
+
+
+BOX = sandbox.Sandbox(seconds=1.0)
+
+
+@pytest.fixture
+def box():
+    try:
+        BOX.check()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return BOX
+
+
+@pytest.mark.parametrize("program, why", [
+    ("def f(): return 2", ""), ("def f(): return 3", "AssertionError"), ("f = (", "SyntaxError"),
+    ("import os; os._exit(0)", "ended before"), ("raise SystemExit(0)", "SystemExit"),
+    ("import sys; print('{\"passed\": true}'); sys.stdout.flush(); import os; os._exit(0)", "ended before"),
+    ("while True: pass", "time limit"), ("x = b'1' * (1 << 31)", "MemoryError"),
+    ("import socket; socket.create_connection(('127.0.0.1', PORT), 1)", "unreachable"),
+    ("import os; assert 'PATH' not in os.environ and not any('RACER' in k for k in os.environ); f = lambda: 2", "")])
+def test_a_program_passes_only_if_its_tests_ran_to_their_end(box, program, why, monkeypatch):
+    monkeypatch.setenv("RACER_SECRET", "1")
+    with Upstream({}) as up:
+        passed, said = box.run(program.replace("PORT", str(up.port)), "assert f() == 2")
+    assert passed == (not why) and why in said
+
+
+def test_a_program_leaves_nothing_behind(box, tmp_path):
+    program = (f"import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(2)\n"
+               f"    open({str(tmp_path / 'late')!r}, 'w')\nopen('here', 'w').write('fine')")
+    free = replace(box, cut_off=False)
+    passed, said = box.run(program, f"import os; assert os.path.exists('here'); open({str(tmp_path / 'x')!r}, 'w')")
+    assert not passed and "Permission" in said and not list(tmp_path.iterdir())
+    assert free.run("x = 1", f"open({str(tmp_path / 'y')!r}, 'w')")[0] and (tmp_path / "y").exists()  # so it could
+    time.sleep(2.2)
+    assert not (tmp_path / "late").exists()
+
+
+# ---------------------------------------------------------------- the file of queries
+
+
+@pytest.mark.parametrize("bad, says", [
+    ("{", "line 2: not JSON"), ([1], "line 2: expected an object"), ('{"id": 1, "id": 2}', "line 2: not JSON"),
+    (dict(LINES[1], id="a"), "line 2: the id 'a' already stands in line 1"), (dict(LINES[1], query=" "), "query is"),
+    (dict(LINES[1], grader="guess"), "grader is 'guess', expected one of exact, numeric"),
+    (dict(LINES[1], reference="many"), "reference is 'many', expected a number"),
+    (dict(LINES[2], reference="BC"), "expected one letter"), (dict(LINES[3], reference="("), "regular expression"),
+    (dict(LINES[3], grader="python", reference="assert ("), "Python tests"), (dict(LINES[1], reference=None), "needs"),
+    (dict(LINES[1], weight=1), "unknown field weight"), (dict(LINES[1], query=["x"]), "query is"),
+    (dict(LINES[1], query="\ud800"), "half a character")])
+def test_a_bad_line_is_named_before_anything_is_asked(tmp_path, bad, says):
+    with Upstream({}) as up:
+        pool(tmp_path, up)
+        path = lines(tmp_path, LINES[0], bad if isinstance(bad, str) else json.dumps(bad))
+        with pytest.raises(TableError, match=f"{path}, line 2: .*{says.removeprefix('line 2: ')}".replace("(", r"\(")):
+            run.collect(settings(tmp_path))
+    assert not up.calls and not (tmp_path / "out").exists()
+
+
+def test_numbers_may_stand_as_numbers_and_a_judge_needs_no_reference(tmp_path):
+    path = lines(tmp_path, dict(id=7, query="q", reference=2, grader="numeric"), "", dict(id="8", query="r",
+                                                                                         grader="judge"))
+    first, second = queries.read(path)
+    assert (first.id, first.reference, first.task, second.reference) == ("7", "2", "all", "")
+
+
+def test_who_judges_must_be_said(tmp_path):
+    with Upstream({}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, dict(LINES[0], grader="judge"))
+        with pytest.raises(ConfigError, match="judge=NAME"):
+            run.collect(settings(tmp_path))
+
+
+# ---------------------------------------------------------------- collecting
+
+
+def test_the_table_holds_what_every_model_said_and_whether_it_is_right(tmp_path, capsys):
+    good = {"capital?": "Answer: paris", "sum?": "It is 1/2.", "pick": "B", "say": "Paris"}
+    bad = {"capital?": "Rome", "sum?": "5", "pick": "", "say": "Paaaris"}
+    with Upstream({"x": by_query(good), "y": by_query(bad)}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, *LINES)
+        assert run.collect(settings(tmp_path, simulated=True))
+    found = formats.read(tmp_path / "out")
+    assert found.ids.tolist() == list("abcd") and found.models == ("x", "y") and found.simulated
+    assert found.scores.tolist() == [[1, 0], [1, 0], [1, 0], [1, 1]]
+    assert found.answers[:, 0].tolist() == ["paris", "1/2", "B", "Paris"] and found.answers[2, 1] is None
+    assert found.reference.tolist() == [r["reference"] for r in LINES]
+    assert np.allclose(found.cost, (10 + 2 * 5) / 1e6) and (found.output_tokens == 5).all()
+    assert found.card["answer_kinds"] == {"facts": "text", "sums": "number", "choices": "choice"}
+    kept = [json.loads(line)["said"] for line in (tmp_path / "out/journal.jsonl").read_text().splitlines()]
+    assert {(s["id"], s["model"]): s["reply"] for s in kept}["a", "x"] == "Answer: paris" and len(kept) == 8
+    assert "x: 4 calls, about 0.0016 USD" in (said := capsys.readouterr().out) and "8 of 8 outcomes" in said
+
+
+def test_programs_and_judges_grade_too_and_are_not_asked_again(tmp_path, box, monkeypatch):
+    records = [dict(id="p", query="write", reference="assert double(4) == 8", task="code", grader="python"),
+               dict(id="j", query="why?", reference="because {answer}", task="open", grader="judge")]
+
+    async def judge(body: dict, answer: Answer) -> None:
+        text = body["messages"][-1]["content"]
+        right = "because {answer}" in text and "<answer>\ngood\n" in text  # a reference is no place to fill in
+        await answer.json(completion(f"Hm. Verdict: {'right' if right else 'wrong'}", body))
+    with Upstream({"x": by_query({"write": PROGRAM, "why?": "good"}), "judge": judge,
+                   "y": by_query({"write": "x = 1", "why?": "poor"})}) as up:
+        pool(tmp_path, up)
+        judged = pool(tmp_path, up, ("judge",), "judge.yaml")
+        lines(tmp_path, *records)
+        assert run.collect(settings(tmp_path, judge=str(judged)))
+        calls = Counter(up.asked())
+        monkeypatch.setattr(sandbox.Sandbox, "run", lambda *_: (True, ""))
+        assert run.collect(settings(tmp_path, judge=str(judged)))
+    assert calls == {"x": 2, "y": 2, "judge": 2} == Counter(up.asked())
+    assert cells(tmp_path) == {("p", "x"): 1, ("p", "y"): 0, ("j", "x"): 1, ("j", "y"): 0}
+
+
+def test_a_judge_without_a_verdict_leaves_the_outcome_missing(tmp_path):
+    with Upstream({"x": says("fine"), "y": says("fine")}) as up:  # x judges itself, and says no verdict
+        pool(tmp_path, up)
+        lines(tmp_path, LINES[0], dict(LINES[1], grader="judge"))
+        assert not run.collect(settings(tmp_path, judge="x"))
+    with pytest.raises(TableError, match="1 of 2 queries lack"):
+        formats.read(tmp_path / "out")
+    assert formats.read(tmp_path / "out", missing="drop").ids.tolist() == ["a"]
+
+
+def test_what_failed_is_missing_not_wrong_and_asked_again(tmp_path, capsys):
+    with Upstream({"x": says("Paris"), "y": fails(500, times=1, then=says("Paris"))}) as up:
+        pool(tmp_path, up, concurrency=1)
+        lines(tmp_path, LINES[0], LINES[3])
+        assert not run.collect(settings(tmp_path))
+        assert "y: 1 missing (status 500)" in capsys.readouterr().out
+        assert formats.read(tmp_path / "out", missing="drop").scores.tolist() == [[1, 1]]
+        assert run.collect(settings(tmp_path))
+    assert set(cells(tmp_path).values()) == {1.0} and Counter(up.asked()) == {"x": 2, "y": 3}
+
+
+def test_a_model_that_only_fails_is_given_up(tmp_path, capsys):
+    with Upstream({"x": says("a"), "y": fails(401)}) as up:
+        pool(tmp_path, up, concurrency=1)
+        lines(tmp_path, *(dict(LINES[0], id=f"{i}") for i in range(30)))
+        assert not run.collect(settings(tmp_path))
+    assert Counter(up.asked()) == {"x": 30, "y": 20}
+    assert "y: 10 missing (given up after 20 failures in a row)" in capsys.readouterr().out
+
+
+def test_another_prompt_is_another_request_and_a_new_model_costs_its_own_calls_only(tmp_path):
+    with Upstream({m: says("Paris") for m in "xyz"}) as up:
+        lines(tmp_path, LINES[0], LINES[3])
+        pool(tmp_path, up)
+        assert run.collect(settings(tmp_path))
+        pool(tmp_path, up, ("x", "y", "z"))
+        assert run.collect(settings(tmp_path))
+        assert Counter(up.asked()) == {"x": 2, "y": 2, "z": 2} and len(cells(tmp_path)) == 6
+        pool(tmp_path, up, prompt="Well: {query}")
+        assert run.collect(settings(tmp_path))
+    assert Counter(up.asked()) == {"x": 4, "y": 4, "z": 2}
+
+
+def test_a_dry_run_asks_nobody(tmp_path, capsys):
+    with Upstream({}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, *LINES)
+        assert run.collect(settings(tmp_path, dry_run=True))
+    assert not up.calls and "all: 8 calls" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- money
+
+
+def test_the_cap_stops_and_says_what_is_missing_and_more_money_goes_on(tmp_path, capsys):
+    async def bills(body: dict, answer: Answer) -> None:
+        await answer.json(completion("Paris", body, 1000, 1000))  # .003 USD; held at about .0033 at most
+    with Upstream({"x": bills, "y": bills}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, *(dict(LINES[0], id=f"{i}") for i in range(20)))
+        assert not run.collect(settings(tmp_path, budget_usd=0.05))
+        said, first = capsys.readouterr().out, len(up.calls)
+        spent = 0.003 * first
+        assert 0.045 < spent <= 0.05 and f"spent {spent:.4f} of 0.05 USD" in said
+        assert f"{first} of 40 outcomes" in said and "missing (the spend cap leaves no room)" in said
+        assert not run.collect(settings(tmp_path, budget_usd=0.05)) and len(up.calls) == first
+        assert run.collect(settings(tmp_path)) and len(up.calls) == 40
+
+
+def test_money_held_by_calls_under_way_is_waited_for(tmp_path):
+    with Upstream({"x": says("Paris"), "y": says("Paris")}) as up:  # .00002 USD a call, held at .003
+        pool(tmp_path, up)
+        lines(tmp_path, *(dict(LINES[0], id=f"{i}") for i in range(20)))
+        assert run.collect(settings(tmp_path, budget_usd=0.01))
+    assert len(up.calls) == 40
+
+
+# ---------------------------------------------------------------- a kill
+
+
+def test_a_killed_run_loses_nothing_and_repeats_nothing(tmp_path):
+    """SIGKILL in the middle: no call whose reply stands in the journal is made again, and the table is whole."""
+    async def behave(body: dict, answer: Answer) -> None:
+        await answer.json(completion(body["messages"][-1]["content"].split()[-1], body))
+        time.sleep(0.01)
+    records = [dict(id=f"{i}", query=f"say {i}", reference=f"{i}", task="t", grader="numeric") for i in range(60)]
+    out = tmp_path / "out"
+    with Upstream({"x": behave, "y": behave}) as up:
+        pool(tmp_path, up, concurrency=2)
+        lines(tmp_path, *records)
+        command = [sys.executable, "scripts/collect.py", f"pool={tmp_path}/pool.yaml",
+                   f"queries={tmp_path}/queries.jsonl", f"out={out}", "budget_usd=1"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(3000):
+            if (out / "journal.jsonl").exists() and (out / "journal.jsonl").read_bytes().count(b"\n") >= 20:
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        noted = (out / "journal.jsonl").read_bytes()
+        done = {(s["id"], s["model"]) for s in (json.loads(line)["said"] for line in noted.splitlines()[:-1])}
+        assert 19 <= len(done) < 120 and not (out / "outcomes.parquet").exists()
+        (out / "journal.jsonl").write_bytes(noted + b'{"said": {"purpose": "answer", "id": "59", "mod')  # cut off
+        first = len(up.calls)
+        assert run.collect(settings(tmp_path))
+        again = {(call.body["messages"][-1]["content"].split()[-1], call.body["model"]) for call in up.calls[first:]}
+    assert not done & again and len(up.calls) <= 120 + 4  # four were under way: answered perhaps, and not noted
+    assert set(cells(tmp_path).values()) == {1.0} and len(cells(tmp_path)) == 120
+
+
+def test_a_journal_that_was_changed_is_refused_by_its_line(tmp_path):
+    with Upstream({"x": says("Paris"), "y": says("Rome")}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, LINES[0])
+        assert run.collect(settings(tmp_path))
+        path = tmp_path / "out/journal.jsonl"
+        path.write_text(path.read_text().replace('"reply"', '"words"', 1))
+        with pytest.raises(ConfigError, match=r"journal.jsonl, line 1: no record"):
+            run.collect(settings(tmp_path))
