@@ -1,6 +1,6 @@
 """What the server adds to a request; whether 300 requests at a time all end, in bounded memory, whatever models do.
 
-    python benchmarks/serving.py [requests=3000]
+    python benchmarks/serving.py [requests=300]
 
 Writes its section of `docs/performance.md` in some ten minutes. The server is `scripts/serve.py` in a process of its
 own on one thread, with the default encoder; the models are loopback servers (`tests/upstream.py`) in another process;
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
@@ -33,7 +34,8 @@ from racer.pool import Ledger
 sys.path.append(str(ROOT / "tests"))
 import upstream
 
-AT_A_TIME, ALONE = 300, 200
+AT_A_TIME, ALONE = 300, 100
+LOADS: list[float] = []  # of the machine, others' work included
 TEXTS = kitchen.generate().queries.tolist()
 SECONDS, TIMEOUT = 0.05, 3  # a healthy model thinks; a call may take
 LIE = {"prompt_tokens": -1, "completion_tokens": 10**12}
@@ -63,12 +65,14 @@ async def lies(body: dict, answer) -> None:
     await answer.json(upstream.completion("The answer is 36.", body) | {"usage": LIE})
 
 
-def models_process(kind: str, models: tuple[str, ...], port) -> None:
-    """Run the models until killed; tell the port."""
-    with upstream.Upstream(behaviours(kind, models)) as served:
+def models_process(models: tuple[str, ...], pipe) -> None:
+    """Run the models until killed; tell where they are, and be told of what kind they are."""
+    with upstream.Upstream(behaviours("healthy", models)) as served:
         served.calls = Nothing()
-        port.send(served.base)
-        time.sleep(3600)
+        pipe.send(served.base)
+        while True:
+            served.behaviours |= behaviours(pipe.recv(), models)
+            pipe.send("changed")
 
 
 class Nothing(list):
@@ -87,26 +91,34 @@ class Running:
 
     process: subprocess.Popen
     models: multiprocessing.Process
+    pipe: Connection
     base: str
     upstream: str
     spend: Path
 
+    def become(self, kind: str) -> None:
+        """Let the models be of this kind from now on."""
+        self.pipe.send(kind)
+        self.pipe.recv()
+
     def memory(self, which: str) -> float:
-        """Return MiB of the server: VmRSS now, VmHWM at most so far."""
+        """Return MiB of the server: VmRSS now, VmHWM at most so far; raise if it has ended."""
+        if (code := self.process.poll()) is not None:
+            raise RuntimeError(f"the server ended with {code}: see server.log in the folder of its run")
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith(which))) / 1024
 
 
 class serving:
-    """A server of `run` in front of models of one kind, by `with`."""
+    """A server of `run` in front of models that are healthy at first, by `with`."""
 
-    def __init__(self, run: Path, kind: str, order: tuple[str, ...], folder: Path):
-        self.run, self.kind, self.order, self.folder = run, kind, order, folder
+    def __init__(self, run: Path, order: tuple[str, ...], folder: Path):
+        self.run, self.order, self.folder = run, order, folder
 
     def __enter__(self) -> Running:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        models = context.Process(target=models_process, args=(self.kind, self.order, theirs), daemon=True)
+        models = context.Process(target=models_process, args=(self.order, theirs), daemon=True)
         models.start()
         base = ours.recv()
         pool, spend = self.folder / "pool.yaml", self.folder / "spend.db"
@@ -116,14 +128,14 @@ class serving:
         pool.write_text(json.dumps({"models": [{"name": n, "model": n} | entry for n in self.order]}))
         command = [sys.executable, str(ROOT / "scripts" / "serve.py"), f"run={self.run}", f"pool={pool}", "port=0",
                    f"spend_file={spend}"]
-        log = self.folder / "server.log"
+        log = self.run / "server.log"
         with open(log, "w") as out:
             process = subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=out, stderr=out)
         while not (found := re.search(r"serving .* at (http://\S+/v1),", log.read_text())):
             if process.poll() is not None:
                 raise RuntimeError(log.read_text())
             time.sleep(0.05)
-        self.running = Running(process, models, found[1], base, spend)
+        self.running = Running(process, models, ours, found[1], base, spend)
         return self.running
 
     def __exit__(self, *_) -> None:
@@ -239,32 +251,37 @@ def most_asked(run: Path) -> tuple[str, ...]:
     return tuple(sorted(router.models, key=lambda name: -asked[name]))
 
 
+def memory_row(name: str, running: Running) -> list[str]:
+    return [name, f"{running.memory('VmRSS'):.0f}", f"{running.memory('VmHWM'):.0f}"]
+
+
+def try_one(running: Running, kind: str, n: int, stream: bool, rows: list, memory: list) -> float:
+    """Send `n` requests while the models are of this kind, add what came to the tables; return USD held afterwards."""
+    running.become(kind)
+    kill = running.models.kill if kind == "killed midway" else None
+    name = f"{kind}, streams" if stream else kind
+    rows.append(row(name, asyncio.run(crowd(running.base, n, AT_A_TIME, stream, kill))))
+    LOADS.append(os.getloadavg()[0])
+    memory.append(memory_row(f"then {n:,} requests, models {name}", running))
+    ledger = Ledger(None, running.spend)
+    held = ledger.held
+    ledger.close()
+    return held
+
+
 def main(n: int) -> None:
     run = run_of("minilm")
     order, rows, memory = most_asked(run), [], []
-    with tempfile.TemporaryDirectory() as at:
-        folder = Path(at)
-        with serving(run, "healthy", order, folder) as running:
+    with tempfile.TemporaryDirectory() as folder:
+        with serving(run, order, Path(folder)) as running:
             times = alone(running, order[0])
-            memory.append(["at rest", f"{running.memory('VmRSS'):.0f}", f"{running.memory('VmHWM'):.0f}"])
-            for size in (AT_A_TIME, n // 2, n):
-                ended = asyncio.run(crowd(running.base, size, AT_A_TIME))
-                memory.append([f"after {size:,} more, {AT_A_TIME} at a time", f"{running.memory('VmRSS'):.0f}",
-                               f"{running.memory('VmHWM'):.0f}"])
-            rows.append(row("healthy", ended))
-        held = 0.0
-        for kind in tqdm(("failing", "gone", "slow", "lying", "malformed", "flooding", "killed midway", "all slow",
-                          "dying midstream"), desc="bad models", unit="kind"):
-            streams = kind == "dying midstream"
-            with serving(single(run) if streams else run, kind, order, folder) as running:
-                kill = running.models.kill if kind == "killed midway" else None
-                ended = asyncio.run(crowd(running.base, 2 * AT_A_TIME, AT_A_TIME, streams, kill))
-                rows.append(row(kind, ended))
-                memory.append([f"after {2 * AT_A_TIME}, models {kind}", f"{running.memory('VmRSS'):.0f}",
-                               f"{running.memory('VmHWM'):.0f}"])
-                ledger = Ledger(None, running.spend)
-                held += ledger.held
-                ledger.close()
+            memory.append(memory_row("at rest", running))
+            for kind in tqdm(KINDS, desc="models", unit="kind"):
+                held = try_one(running, kind, n if kind == "healthy" else AT_A_TIME, False, rows, memory)
+        with serving(single(run), order, Path(folder)) as running:
+            memory.append(memory_row("another, of single models, at rest", running))
+            for kind in tqdm(("healthy", "dying midstream"), desc="streams", unit="kind"):
+                held += try_one(running, kind, AT_A_TIME, True, rows, memory)
     cells = {name: (statistics.median(v), sorted(v)[int(0.95 * len(v))]) for name, v in times.items()}
     latency = [[LABELS[name], f"{a:.1f}", f"{b:.1f}"] for name, (a, b) in cells.items()]
     write_section("Serving", TEXT.format(
@@ -272,13 +289,16 @@ def main(n: int) -> None:
         latency="\n".join(table(["one request at a time", "median ms", "95 % ms"], latency)),
         ends="\n".join(table(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
         memory="\n".join(table(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, timeout=TIMEOUT,
-        think=1000 * SECONDS, held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
+        think=1000 * SECONDS, load=max(LOADS), cores=os.cpu_count(),
+        held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
 
 
+KINDS = ("healthy", "failing", "gone", "slow", "lying", "flooding", "all slow", "killed midway")
 LABELS = {"forward": "the encoder's forward pass", "upstream": "calls of models", "overhead": "everything else in the "
           "server", "client": "the whole, by the client's clock", "direct": "the same query straight to a model"}
 TEXT = """Made by `{command}` on {machine}, on which the server (one thread, the default encoder), the models \
-(loopback servers) and the clients ran together, beside others. Times are by the clock.
+(loopback servers) and the clients ran together, beside the work of others (load average up to {load:.1f} on {cores} cores). Times are by the clock. What \
+bounds the number of requests in a second here is the encoder, on what it gets of a core.
 
 ### What the server adds
 
@@ -291,20 +311,20 @@ work; the last two rows are seen from outside.
 ### {at} requests at a time
 
 Settings are the defaults (deadline 30 s, 64 requests at work, the others wait), but for the timeout of a call, \
-{timeout} s. Of the bad kinds the three models that are asked \
-most are bad, of "all slow" and "dying midstream" all seven; "gone" takes a request and hangs up; "lying" says that it \
-used 10^12 tokens; "killed midway" is SIGKILL to the process of all models when a third of the requests has ended; \
-"dying midstream" are streams of one member each. Answers are completions, abstentions included; errors are explicit \
-ones. Kinds with a request that ended in neither way: {lost}. Money still held back for calls afterwards: {held} USD.
+{timeout} s. Of the bad kinds the three models that are asked most are bad, of "all slow" and "dying midstream" all \
+seven; "gone" takes a request and hangs up; "lying" says that it used 10^12 tokens; "killed midway" is SIGKILL to the \
+process of all models when a third of the requests has ended. Streams are of one member each. Answers are completions, \
+abstentions included; errors are explicit ones: 502 no model replied, 503 no place became free in time, 504 the \
+deadline passed. Kinds with a request that ended in neither way: {lost}. Money still held back afterwards: {held} USD.
 
 {ends}
 
 ### Memory of the server
 
-The whole process, libraries and router included. Each kind of models has a server of its own.
+The whole process, libraries and router included; all kinds one after the other in one process, streams in another.
 
 {memory}
 """
 
 if __name__ == "__main__":
-    main(int(dict(a.split("=") for a in sys.argv[1:]).get("requests", 3000)))
+    main(int(dict(a.split("=") for a in sys.argv[1:]).get("requests", AT_A_TIME)))
