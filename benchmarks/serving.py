@@ -297,7 +297,8 @@ KINDS = ("healthy", "failing", "gone", "slow", "lying", "flooding", "all slow", 
 LABELS = {"forward": "the encoder's forward pass", "upstream": "calls of models", "overhead": "everything else in the "
           "server", "client": "the whole, by the client's clock", "direct": "the same query straight to a model"}
 TEXT = """Made by `{command}` on {machine}, on which the server (one thread, the default encoder), the models \
-(loopback servers) and the clients ran together, beside the work of others (load average up to {load:.1f} on {cores} cores). Times are by the clock. What \
+(loopback servers) and the clients ran together, beside the work of others (load average up to {load:.1f} on {cores} \
+cores). Times are by the clock. What \
 bounds the number of requests in a second here is the encoder, on what it gets of a core.
 
 ### What the server adds
