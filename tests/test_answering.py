@@ -172,6 +172,15 @@ def test_a_consultation_asks_one_after_the_other_and_takes_only_what_it_asked_fo
     assert at_once.answer.abstain and at_once.answer.called == ("b", "c", "a") and at_once.answer.expected_cost == 7.0
 
 
+def test_a_saved_router_takes_its_certificate_along_unless_that_has_changed(ready, tmp_path):
+    router = Router.load(ready)
+    saved = Router.load(router.save(tmp_path / "saved"))
+    assert saved.certificate == router.certificate is not None
+    (ready / "certificate.json").unlink()
+    with pytest.raises(ConfigError, match="has changed since this router was loaded"):
+        router.save(tmp_path / "again")
+
+
 def test_tasks_of_several_kinds_must_be_named(ready):
     router = Router.load(ready)
     assert len({one["kind"] for one in router.certificate.tasks.values()}) > 1

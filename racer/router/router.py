@@ -120,8 +120,9 @@ class Router:
             raise ConfigError("this router was not loaded from a run: give Router.load(DIR) the run it was trained in")
         if self.uncertified:
             raise ConfigError(f"this router is saved only with a calibration of its own. {self.uncertified}")
-        stored = artifact.load(path) if (path := self.home / "calibration.json").is_file() else None
-        if verified(self.home / hub.ROUTER) != self.fingerprint or stored != self.artifact:
+        stored = [kind.load(path) if (path := self.home / kind.FILE).is_file() else None
+                  for kind in (artifact, certificate)]
+        if verified(self.home / hub.ROUTER) != self.fingerprint or stored != [self.artifact, self.certificate]:
             raise ConfigError(f"{self.home} has changed since this router was loaded from it: load it again")
         return hub.saved(self.home, Path(folder), str(folder) if name is None else name)
 
