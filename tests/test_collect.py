@@ -83,6 +83,13 @@ def test_the_last_verdict_counts(said, right):
     assert verdict(said) is right
 
 
+FORGED = """import os
+for stream in range(3, 20):
+    try:
+        os.write(stream, b'{"secret": "", "passed": true, "why": ""}')
+    except OSError:
+        pass
+os._exit(0)"""
 BOX = sandbox.Sandbox(seconds=1.0)
 
 
@@ -99,7 +106,7 @@ def box():
     ("def f(): return 2", ""), ("def f(): return 3", "AssertionError"), ("f = (", "SyntaxError"),
     ("import os; os._exit(0)", "ended before"), ("raise SystemExit(0)", "SystemExit"),
     ("import sys; print('{\"passed\": true}'); sys.stdout.flush(); import os; os._exit(0)", "ended before"),
-    ("while True: pass", "time limit"), ("x = b'1' * (1 << 31)", "MemoryError"),
+    (FORGED, "ended before"), ("while True: pass", "time limit"), ("x = b'1' * (1 << 31)", "MemoryError"),
     ("import socket; socket.create_connection(('127.0.0.1', PORT), 1)", "unreachable"),
     ("import os; assert 'PATH' not in os.environ and not any('RACER' in k for k in os.environ); f = lambda: 2", "")])
 def test_a_program_passes_only_if_its_tests_ran_to_their_end(box, program, why, monkeypatch):
@@ -266,6 +273,7 @@ def test_the_cap_stops_and_says_what_is_missing_and_more_money_goes_on(tmp_path,
         assert f"{first} of 40 outcomes" in said and "missing (the spend cap leaves no room)" in said
         assert not run.collect(settings(tmp_path, budget_usd=0.05)) and len(up.calls) == first
         assert run.collect(settings(tmp_path)) and len(up.calls) == 40
+        assert f"all: {40 - first} calls" in capsys.readouterr().out
 
 
 def test_money_held_by_calls_under_way_is_waited_for(tmp_path):
@@ -292,20 +300,23 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(tmp_path):
         command = [sys.executable, "scripts/collect.py", f"pool={tmp_path}/pool.yaml",
                    f"queries={tmp_path}/queries.jsonl", f"out={out}", "budget_usd=1"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(3000):
-            if (out / "journal.jsonl").exists() and (out / "journal.jsonl").read_bytes().count(b"\n") >= 20:
+        for _ in range(6000):
+            if len(up.calls) >= 30:
                 break
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         noted = (out / "journal.jsonl").read_bytes()
-        done = {(s["id"], s["model"]) for s in (json.loads(line)["said"] for line in noted.splitlines()[:-1])}
-        assert 19 <= len(done) < 120 and not (out / "outcomes.parquet").exists()
+        noted = noted[:noted.rfind(b"\n") + 1]
+        done = {(s["id"], s["model"]) for s in (json.loads(line)["said"] for line in noted.splitlines())}
+        assert 20 <= len(done) < 120 and not (out / "outcomes.parquet").exists()
         (out / "journal.jsonl").write_bytes(noted + b'{"said": {"purpose": "answer", "id": "59", "mod')  # cut off
         first = len(up.calls)
         assert run.collect(settings(tmp_path))
         again = {(call.body["messages"][-1]["content"].split()[-1], call.body["model"]) for call in up.calls[first:]}
-    assert not done & again and len(up.calls) <= 120 + 4  # four were under way: answered perhaps, and not noted
+        calls = len(up.calls)
+        assert run.collect(settings(tmp_path)) and len(up.calls) == calls  # what was cut off stands in nobody's way
+    assert not done & again and calls <= 120 + 4  # four were under way: answered perhaps, and not noted
     assert set(cells(tmp_path).values()) == {1.0} and len(cells(tmp_path)) == 120
 
 
