@@ -206,6 +206,15 @@ def test_programs_and_judges_grade_too_and_are_not_asked_again(tmp_path, box, mo
     assert cells(tmp_path) == {("p", "x"): 1, ("p", "y"): 0, ("j", "x"): 1, ("j", "y"): 0}
 
 
+def test_equal_replies_are_judged_once(tmp_path):
+    with Upstream({"x": says("same"), "y": says("same"), "judge": says("Verdict: right")}) as up:
+        pool(tmp_path, up)
+        judged = pool(tmp_path, up, ("judge",), "judge.yaml")
+        lines(tmp_path, dict(LINES[0], grader="judge"))
+        assert run.collect(settings(tmp_path, judge=str(judged)))
+    assert Counter(up.asked()) == {"x": 1, "y": 1, "judge": 1} and set(cells(tmp_path).values()) == {1.0}
+
+
 def test_a_judge_without_a_verdict_leaves_the_outcome_missing(tmp_path):
     with Upstream({"x": says("fine"), "y": says("fine")}) as up:  # x judges itself, and says no verdict
         pool(tmp_path, up)

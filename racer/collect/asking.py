@@ -1,6 +1,7 @@
 """One call of one model for a collection: known already, or made now and noted at once."""
 
 import asyncio
+from collections import defaultdict
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -21,6 +22,7 @@ class Asked:
         rate = endpoint.rate  # waited for here, where no time limit runs; the member's own then lets a call through
         self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
+        self._same: defaultdict[tuple, asyncio.Lock] = defaultdict(asyncio.Lock)  # equal requests at the same time
 
     def request(self, body: dict) -> str:
         """Return the hash of what the endpoint is sent: another prompt, limit or parameter is another request."""
@@ -32,8 +34,14 @@ class Asked:
 
     async def say(self, purpose: str, query: str, body: dict) -> Said:
         """Return the reply about a query, without a call if the journal holds it; raise `CallFailed`."""
-        if (known := self.known(purpose, query, body)) is not None:
-            return known
+        async with self._same[purpose, query, self.request(body)]:
+            known = self.known(purpose, query, body)
+            return await self._call(purpose, query, body) if known is None else known
+
+    async def close(self) -> None:
+        await self.member.close()
+
+    async def _call(self, purpose: str, query: str, body: dict) -> Said:
         async with self._slots:
             if self.strikes >= STRIKES:
                 raise CallFailed(f"given up after {STRIKES} failures in a row", billed=False)
@@ -55,6 +63,3 @@ class Asked:
             self.journal.say(said)
         self.calls, self.strikes = self.calls + 1, 0
         return said
-
-    async def close(self) -> None:
-        await self.member.close()
