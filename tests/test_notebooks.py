@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from racer import formats
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -43,6 +45,17 @@ def test_the_quick_start_trains_and_routes(executed, tmp_path):
     unserved = re.search(r"cut \S+: (\d+) of (\d+) calibration queries unserved, (\d+) allowed", said)
     assert int(unserved[1]) <= int(unserved[3]) < 0.3 * int(unserved[2])
     assert json.loads((tmp_path / "run" / "calibration.json").read_text())["risk"]["alpha"] == 0.1  # put back
+
+
+def test_an_own_pool_is_collected_trained_and_routed(executed, tmp_path):
+    said = executed("02_your_own_pool.ipynb")
+    assert "nothing is missing: True" in said and "(960 of 960 outcomes)" in said
+    assert (tmp_path / "own_pool" / "run" / "calibration.json").exists()
+    table = formats.read(tmp_path / "own_pool" / "table")
+    right = dict(zip(table.models, table.outcomes().T, strict=True))
+    for model, task in (("adder", "sums"), ("multiplier", "products"), ("speller", "letters")):
+        assert right[model][table.task == task].all() and not right[model][table.task != task].all()
+    assert re.search(r"letter 2 of banana\? -> \w+", said)
 
 
 def test_the_simulation_shows_what_the_methods_promise(executed):
