@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from racer import config as schemas
 from racer.config import Config
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; what is printed shall be as wide as into a pipe
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = ("encoder=tiny", "data.n=600", "train.epochs=2", "train.batch_size=32", "tracking.wandb=off")
 

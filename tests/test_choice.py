@@ -141,12 +141,12 @@ def test_independent_sets_of_a_joint_router_lose_nothing(field_run, tmp_path):
     run, risk = shutil.copytree(field_run("encoder"), tmp_path / "run"), RISK
     before = {name: (run / name).read_bytes() for name in ("scores.npz", "calibration.json")}
     own = arrays(run / "scores.npz")
-    artifact = stages.calibrate_run(run, SetsConfig(joint="none", costs="mean"), risk)
+    artifact = stages.calibrate_run(run, SetsConfig(joint="none", costs="mean", cost_power=0.5), risk)
     assert identical(arrays(run / "scores.npz"), own) and {"logits", "loadings"} <= own.keys()
     scores = scores_file.load(run / "scores.npz")
     bare = replace(scores, joint=None)  # a router that knows its marginals only
     rows = bare.of_split("calibration")
-    rule = SetRule("coverage", "free", scores.prices())
+    rule = SetRule("coverage", "free", scores.prices(), cost_power=0.5)
     s = rule.distance(bare.probabilities)
     np.testing.assert_array_equal(artifact.rule.distance(scores.probabilities, scores.joint), s)
     assert not np.array_equal(rule.distance(scores.probabilities, scores.joint), s)
@@ -272,7 +272,7 @@ def test_sets_are_made_by_the_costs_that_the_settings_name(field_run, tmp_path):
         _, rule = set_rule(scores, SetsConfig(costs=costs), RISK)
         assert rule.query_costs == by_query
         prices = scores.expected_cost if by_query else np.broadcast_to(scores.prices(), scores.outcomes.shape)
-        relative = np.sqrt(prices / np.mean(scores.prices()))
+        relative = (prices / np.mean(scores.prices())) ** 0.75
         s = rule.of_scores(scores)
         one = replace(scores.joint, logits=scores.joint.logits[:1], loadings=scores.joint.loadings[:1])
         right = next(iter(one.blocks()))[1][0]  # (M, Q)

@@ -161,7 +161,7 @@ def test_a_run_is_judged_and_calibrated_again_but_cannot_route(table, tmp_path):
     arrays = make(table)
     run = finished(settings(tmp_path, arrays))
     assert {p.name for p in run.iterdir()} == {"config.yaml", "scores.npz", "calibration.json", "report.json",
-                                               "metrics.jsonl"}
+                                               "metrics.jsonl", "recorded.parquet"}
     assert not (tmp_path / "cache").exists()  # nothing was trained or embedded
     record, fingerprint = read(run / "calibration.json"), hashing.of_file(tmp_path / "theirs.npz")
     assert record["fingerprint"]["router"] == fingerprint and record["coupling"] is not None

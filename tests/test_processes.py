@@ -33,6 +33,11 @@ def script(cwd: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subpro
                             env=os.environ | {"PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"})
 
 
+def ended(process: subprocess.Popen) -> None:
+    printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+
+
 def without_dropout(folder: Path) -> Path:
     """Return the tiny encoder with no dropout: processes draw other masks for other rows."""
     source = backbone.locate(EncoderConfig(path="tiny"), folder)
@@ -91,7 +96,7 @@ def test_the_parts_of_a_batch_give_its_mean_loss_whatever_their_sizes(processes)
 
 def test_killed_at_random_and_started_again_the_weights_are_those_of_a_straight_run(tmp_path):
     settings = [*SMALL, "train.epochs=8", "train.patience=8", "head.dropout=0.3", "train.lr=0.003", "data.n=300"]
-    straight = finished(composed(*settings, f"cache_dir={tmp_path / 'own'}", f"run_dir={tmp_path / 'straight'}"))
+    ended(script(tmp_path, *settings, "cache_dir=own", "run_dir=straight"))
     draw, states = random.Random(7), 0
     for _ in range(2):
         states += draw.randint(3, 12)
@@ -101,7 +106,8 @@ def test_killed_at_random_and_started_again_the_weights_are_those_of_a_straight_
         assert killed.poll() is None, killed.communicate()[0]  # it was still training
         os.kill(killed.pid, signal.SIGKILL)
         killed.communicate()
-    resumed = finished(composed(*settings, f"cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'out'}"))
+    ended(script(tmp_path, *settings, "cache_dir=cache", "run_dir=out"))
+    straight, resumed = tmp_path / "straight", tmp_path / "out"
     whole, parts = (json.loads((run / "router" / "fingerprints.json").read_text()) for run in (straight, resumed))
     assert whole == parts  # the sha256 of every file
     curves = [(run / "metrics.jsonl").read_text().splitlines()[:-1] for run in (straight, resumed)]

@@ -421,7 +421,7 @@ def test_with_a_token_set_nothing_but_health_is_open(single):
 
 
 def test_beyond_places_and_queue_requests_are_turned_away_at_once(single):
-    with Upstream({name: slow(0.3) for name in single.models}) as up, \
+    with Upstream({name: slow(1.0) for name in single.models}) as up, \
             Serving(single, up, concurrency=2, queue=3) as serving, ThreadPoolExecutor(12) as threads:
         found = list(threads.map(lambda _: post(serving, chat()), range(12)))
         codes = sorted(one.status_code for one in found)
