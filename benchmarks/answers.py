@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
+from document import markdown
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -81,7 +81,6 @@ class Ground:
 
 
 def main() -> None:
-    config.register()
     grounds = [ground(table, extra) for table, extra in tqdm(TABLES.items(), unit="table")]
     found = {g.name: list(realised(g)) for g in grounds}
     draw_risk_coverage(grounds)
@@ -92,8 +91,7 @@ def main() -> None:
 def ground(table: str, extra: list[str]) -> Ground:
     """Return the table's design, from the validation rows of a run of the main job."""
     run = ROOT / "outputs" / "answers" / table
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = config.plain(compose("train", overrides=[f"data={table}", *FIXED, *extra]))
+    settings = config.composed("train", [f"data={table}", *FIXED, *extra])
     pipeline.run(replace(settings, run_dir=str(run)))
     scores, rule = set_rule(scores_file.load(run / "scores.npz"), settings.sets, settings.risk)
     rows = Recorded.of(scores, recorded.load(run / recorded.FILE).aligned(scores.ids, scores.models).answers)
@@ -324,10 +322,6 @@ def points(g: Ground) -> dict[str, tuple[float, float, float]]:
     cheapest = np.where(scores.outcomes, scores.cost, np.inf).min(axis=1)
     solved = np.isfinite(cheapest)
     return found | {"oracle": (solved.mean(), solved.mean(), 1000 * np.where(solved, cheapest, 0).mean())}
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
-    return [" | ".join(["", *row, ""]).strip() for row in (header, ["---"] * len(header), *rows)]
 
 
 def draw_risk_coverage(grounds: list[Ground]) -> None:

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from document import machine, table, write_section
+from document import machine, markdown, write_section
 from tqdm import tqdm
 
 from racer.bounds import dkw_width
@@ -311,8 +311,8 @@ def document(n: int, done: dict[tuple[str, int], dict]) -> str:
         command=" ".join(["python benchmarks/calibration.py", *sys.argv[1:]]), n=f"{n:,}", m=M, alpha=ALPHA,
         repeats=REPEATS, patience=PATIENCE, machine=machine(), mapie=version("mapie"), crepes=version("crepes"),
         numpy=version("numpy"),
-        alone="\n".join(table(["what", "seconds", "MiB"], alone)),
-        beside="\n".join(table(["what", "queries", "beside", "ours, s", "theirs, s", "ratio", "ours, MiB",
+        alone="\n".join(markdown(["what", "seconds", "MiB"], alone)),
+        beside="\n".join(markdown(["what", "queries", "beside", "ours, s", "theirs, s", "ratio", "ours, MiB",
                                 "theirs, MiB", "answers"], beside)))
 
 

@@ -26,9 +26,16 @@ def write_section(title: str, body: str, path: Path = PERFORMANCE) -> None:
     path.write_text("\n\n".join(part.strip() for part in (head, *sections)) + "\n", encoding="utf-8")
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
+def markdown(head: list[str], rows: list[list]) -> list[str]:
     """Return the lines of a Markdown table."""
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def shown(measured: dict | None, digits: int = 3) -> str:
+    """Return "value [low, high]", "-" for nothing."""
+    if measured is None:
+        return "-"
+    return f"{measured['value']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
 
 
 def machine() -> str:

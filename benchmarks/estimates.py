@@ -6,10 +6,11 @@ Writes `docs/estimates.md`: likelihood on rows that trained nothing (calibration
 are embedded.
 """
 
-from routers import ROOT, TABLES, how_good, markdown, trained
+from document import markdown
+from routers import ROOT, TABLES, how_good, trained
 from tqdm import tqdm
 
-from racer import cli, config
+from racer import cli
 
 VARIANTS = {"as it is": [], "one network": ["head.members=1"], "eight networks": ["head.members=8"],
             "no neighbours": ["head.neighbours=false"],
@@ -19,7 +20,6 @@ VARIANTS = {"as it is": [], "one network": ["head.members=1"], "eight networks":
 
 
 def main() -> None:
-    config.register()
     lines = ["# What makes the estimates better", "",
              "Made by `python benchmarks/estimates.py` with `$RACER_DATA` set: "
              "the latent head on frozen all-MiniLM-L6-v2, one setting changed at a time, one seed. Losses are on the "

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from document import machine, table, write_section
-from hydra import compose, initialize_config_dir
+from document import machine, markdown, write_section
 from tqdm import tqdm
 
 from racer import Router, config, hashing, kitchen, pipeline
@@ -41,10 +40,7 @@ def run_of(name: str) -> Path:
     """Return the folder of a run with this encoder, trained once."""
     run = RUNS / name
     if not (run / "report.json").exists():
-        config.register()
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            overrides = [*ENCODERS[name], f"run_dir={run}", "tracking.wandb=off"]
-            pipeline.run(config.plain(compose("train", overrides=overrides)))
+        pipeline.run(config.composed("train", [*ENCODERS[name], f"run_dir={run}", "tracking.wandb=off"]))
     return run
 
 
@@ -130,7 +126,7 @@ def memory() -> None:
     marks = [CHUNK * k for k in (1, 2, 4, 6, 8, 10, 12)]
     rows = [[f"{n:,}", f"{peak:,.0f}"] for n, peak in zip(marks, peaks(run_of("minilm"), marks), strict=True)]
     write_section("Files: memory with the default encoder", MEMORY.format(
-        machine=machine(), chunk=CHUNK, rows="\n".join(table(["queries routed", "peak MiB so far"], rows))))
+        machine=machine(), chunk=CHUNK, rows="\n".join(markdown(["queries routed", "peak MiB so far"], rows))))
 
 
 def main(n: int) -> None:
@@ -159,7 +155,7 @@ def main(n: int) -> None:
     head = ["encoder", "output", "lines", "kills", "peak MiB", "processor s", "clock s"]
     write_section("Files", TEXT.format(
         command=" ".join(["python benchmarks/files.py", *sys.argv[1:]]), machine=machine(), chunk=CHUNK,
-        rows="\n".join(table(head, rows)), jsonl=said[".jsonl"], parquet=said[".parquet"], **one))
+        rows="\n".join(markdown(head, rows)), jsonl=said[".jsonl"], parquet=said[".parquet"], **one))
 
 
 TEXT = """Made by `{command}` on {machine}. Lines are queries of the embedded pool, drawn with replacement and \

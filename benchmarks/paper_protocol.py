@@ -9,7 +9,7 @@ number, and `docs/figures/paper_protocol.png`. Two minutes on one core once all 
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
+from document import markdown, shown
 
 from racer import cli, comparison, config, data, experiment, gather, intervals
 from racer.findings import Finding
@@ -56,9 +56,7 @@ What explains the differences, as far as these tables can tell:
 
 
 def main() -> None:
-    config.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = config.plain(compose("experiment", overrides=["experiment=paper_protocol"]))
+    settings = config.composed("experiment", ["experiment=paper_protocol"])
     found = experiment.run(settings)
     variant = experiment.variant_of(settings, RACER_P, settings.variants[RACER_P])
     scores = experiment.scores_of(variant, data.load(settings.data))
@@ -139,16 +137,6 @@ def ground_table(found: list[Finding], ground: str) -> list[str]:
 
 def percent(right: np.ndarray) -> str:
     return shown({k: 100 * v for k, v in intervals.share(right).items()}, 1)
-
-
-def shown(measured: dict | None, digits: int = 3) -> str:
-    if measured is None:
-        return "-"
-    return f"{measured['value']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
-    return [" | ".join(["", *row, ""]).strip() for row in (header, ["---"] * len(header), *rows)]
 
 
 if __name__ == "__main__":

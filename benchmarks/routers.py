@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
+from document import markdown, shown
 from matplotlib.figure import Figure
 from scipy import special
 from tqdm import tqdm
@@ -66,7 +66,6 @@ class Ground:
 
 
 def main() -> None:
-    config.register()
     cells, quality, context = {}, {}, {}
     for table, extra in TABLES.items():
         for router, overrides in tqdm(ROUTERS.items(), desc=table, unit="router"):
@@ -87,8 +86,7 @@ def main() -> None:
 def trained(table: str, router: str, overrides: list[str]) -> Scores:
     """Return the router's own scores of the whole table, from a run of the main job."""
     run = ROOT / "outputs" / "routers" / f"{table}-{router}"
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = config.plain(compose("train", overrides=[f"data={table}", "tracking.wandb=off", *overrides]))
+    settings = config.composed("train", [f"data={table}", "tracking.wandb=off", *overrides])
     pipeline.run(replace(settings, run_dir=str(run)))
     return scores_file.load(run / "scores.npz").uncoupled()
 
@@ -237,16 +235,6 @@ def ground_table(cells: Cells, ground: str, policies: dict[str, dict]) -> list[s
               shown(p["cost"] and {k: 1000 * v for k, v in p["cost"].items()}, 3)] for name, p in policies.items()]
     return [f"## {ground}, alpha = 0.1", "", *markdown(["policy", "a right model asked", "models asked", "USD"], plain),
             "", *markdown(header, rows), ""]
-
-
-def shown(measured: dict | None, digits: int) -> str:
-    if measured is None:
-        return "-"
-    return f"{measured['value']:.{digits}f} [{measured['low']:.{digits}f}, {measured['high']:.{digits}f}]"
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
-    return [" | ".join(["", *row, ""]).strip() for row in (header, ["---"] * len(header), *rows)]
 
 
 def write_csv(cells: Cells) -> None:

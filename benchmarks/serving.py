@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
-from document import machine, table, write_section
+from document import machine, markdown, write_section
 from files import ONE_THREAD, ROOT, run_of
 from tqdm import tqdm
 
@@ -286,9 +286,9 @@ def main(n: int) -> None:
     latency = [[LABELS[name], f"{a:.1f}", f"{b:.1f}"] for name, (a, b) in cells.items()]
     write_section("Serving", TEXT.format(
         command=" ".join(["python benchmarks/serving.py", *sys.argv[1:]]), machine=machine(), alone=ALONE,
-        latency="\n".join(table(["one request at a time", "median ms", "95 % ms"], latency)),
-        ends="\n".join(table(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
-        memory="\n".join(table(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, timeout=TIMEOUT,
+        latency="\n".join(markdown(["one request at a time", "median ms", "95 % ms"], latency)),
+        ends="\n".join(markdown(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
+        memory="\n".join(markdown(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, timeout=TIMEOUT,
         think=1000 * SECONDS, load=max(LOADS), cores=os.cpu_count(),
         held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
 

@@ -16,7 +16,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import get_args
 
-from document import table
+from document import markdown
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
@@ -180,7 +180,7 @@ def rows(schema: type, titles: dict[type, str], prefix: str = "", given: dict | 
             says = f"{one.says} {link(titles[one.schemas[0]])}" if one.schemas else one.says
             default = f"`{given[one.name]}`" if one.name in (given or {}) else one.default
             found.append([f"`{prefix}{one.name}`", f"`{one.type}`", default, says])
-    return table(["setting", "type", "default", "meaning"], [[escaped(cell) for cell in row] for row in found])
+    return markdown(["setting", "type", "default", "meaning"], [[escaped(cell) for cell in row] for row in found])
 
 
 def presets(group: str) -> list[str]:
@@ -190,7 +190,7 @@ def presets(group: str) -> list[str]:
         given = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         found.append([f"`{group}={path.stem}`", ", ".join(f"`{key}: {'null' if value is None else value}`"
                                                          for key, value in given.items() if key != "defaults")])
-    return table(["preset", f"what it sets in `{group}`"], [[escaped(cell) for cell in row] for row in found])
+    return markdown(["preset", f"what it sets in `{group}`"], [[escaped(cell) for cell in row] for row in found])
 
 
 def link(heading: str) -> str:

@@ -9,11 +9,12 @@ minutes on one core. Seeds are fixed: the same numbers every time.
 from pathlib import Path
 
 import numpy as np
+from document import markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from tqdm import tqdm
 from trials import counts, many, means, shifts
-from trials.report import DELTA, Cell, Report, markdown
+from trials.report import DELTA, Cell, Report
 
 ROOT = Path(__file__).parents[1]
 DRAWS = 2000

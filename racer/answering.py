@@ -1,12 +1,12 @@
 """What a certified policy gives on the test split: every number of the certificate, and the answers themselves."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 
 from racer.certificate import brief
 from racer.certify import Design, Trial, Verdict, reachable
+from racer.files import whole
 from racer.intervals import mean, share
 from racer.policy import Played
 from racer.promises import Tally, above_by_chance
@@ -109,6 +109,5 @@ def write_answers(path: str | os.PathLike, played: Played, order: np.ndarray | N
                       "confidence": pa.array(played.confidence[:, 0], pa.float64()),
                       "members": pa.array(members, pa.list_(pa.string())), "calls": pa.array(calls, pa.int64()),
                       "cost": pa.array(cost, pa.float64(), from_pandas=True)})
-    partial = Path(path).with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        pq.write_table(table, partial, compression="zstd")

@@ -3,9 +3,12 @@
 `python benchmarks/settings.py` makes docs/settings.md from this file: the comment beside a setting is what it says.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -15,19 +18,16 @@ from racer.certify import PREFERENCES, Grid
 from racer.coupling import JOINTS
 from racer.errors import ConfigError
 from racer.policy import CALLING
-from racer.risk import Risk
+from racer.risk import Risk, one_of
 from racer.sets import FAMILIES, NULLS
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 def _within(name: str, value: float, low: float, high: float = float("inf"), open_end: bool = False) -> None:
     if not (low <= value < high if open_end else low <= value <= high):
         most = "" if high == float("inf") else f" and {'below' if open_end else 'at most'} {high:g}"
         raise ConfigError(f"{name} is {value}, expected a number of at least {low:g}{most}")
-
-
-def _one_of(name: str, value: Any, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
 
 
 @dataclass
@@ -45,8 +45,8 @@ class DataConfig:
     seed: int = 0  # of the kitchen
 
     def __post_init__(self):
-        _one_of("data.missing", self.missing, ("error", "drop"))
-        _one_of("data.near_duplicates", self.near_duplicates, ("report", "drop", "off"))
+        one_of("data.missing", self.missing, ("error", "drop"))
+        one_of("data.near_duplicates", self.near_duplicates, ("report", "drop", "off"))
         if not 0 < self.right_at <= 1:
             raise ConfigError(f"data.right_at is {self.right_at}, expected a share in (0, 1]")
 
@@ -65,8 +65,8 @@ class EncoderConfig:
     truncation_side: str = "right"  # the side that is cut off: left keeps the end of a long query
 
     def __post_init__(self):
-        _one_of("encoder.pooling", self.pooling, ("mean", "cls"))
-        _one_of("encoder.truncation_side", self.truncation_side, ("left", "right"))
+        one_of("encoder.pooling", self.pooling, ("mean", "cls"))
+        one_of("encoder.truncation_side", self.truncation_side, ("left", "right"))
         _within("encoder.max_length", self.max_length, 4)
 
 
@@ -81,7 +81,7 @@ class HeadConfig:
     neighbours: bool | None = None  # read how the models did on like train queries; None: yes, if the encoder is frozen
 
     def __post_init__(self):
-        _one_of("head", self.name, ("multilabel", "softmax", "latent"))
+        one_of("head", self.name, ("multilabel", "softmax", "latent"))
         _within("head.hidden", self.hidden, 0)
         _within("head.members", self.members, 1)
         _within("head.dropout", self.dropout, 0, 1, open_end=True)
@@ -97,7 +97,7 @@ class RouterConfig:
     path: str | None = None  # file: anyone's probabilities for the queries of the table, an .npz
 
     def __post_init__(self):
-        _one_of("router", self.name, ("encoder", "linear", "mlp", "knn", "clusters", "mf", "routerdc", "file"))
+        one_of("router", self.name, ("encoder", "linear", "mlp", "knn", "clusters", "mf", "routerdc", "file"))
         _within("router.rank", self.rank, 1)
         _within("router.clusters", self.clusters, 2)
         if (self.name == "file") != (self.path is not None):
@@ -123,7 +123,7 @@ class TrainConfig:
     save_every: int = 200  # optimizer steps between states from which an interrupted run goes on
 
     def __post_init__(self):
-        _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
+        one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         for name in ("epochs", "batch_size", "accumulate", "patience", "save_every"):
             _within(f"train.{name}", getattr(self, name), 1)
         for name in ("lr", "encoder_lr", "weight_decay"):
@@ -146,11 +146,11 @@ class SetsConfig:
     costs: str = "auto"  # query (what a call is expected to cost, read from the text) | mean | auto: query if learned
 
     def __post_init__(self):
-        _one_of("sets.family", self.family, FAMILIES)
-        _one_of("sets.null", self.null, NULLS)
-        _one_of("sets.joint", self.joint, JOINTS)
-        _one_of("sets.costs", self.costs, ("auto", "query", "mean"))
-        _one_of("sets.choose", self.choose, ("no", "size", "cost"))
+        one_of("sets.family", self.family, FAMILIES)
+        one_of("sets.null", self.null, NULLS)
+        one_of("sets.joint", self.joint, JOINTS)
+        one_of("sets.costs", self.costs, ("auto", "query", "mean"))
+        one_of("sets.choose", self.choose, ("no", "size", "cost"))
         for name, least in (("cost_power", 0), ("null_cost", 0), ("max_size", 1), ("max_cost", 0)):
             if getattr(self, name) is not None:
                 _within(f"sets.{name}", getattr(self, name), least)
@@ -202,7 +202,7 @@ class TrackingConfig:
     checkpoint: bool = True  # log the router as a wandb artifact
 
     def __post_init__(self):
-        _one_of("tracking.wandb", self.wandb, ("offline", "online", "off"))
+        one_of("tracking.wandb", self.wandb, ("offline", "online", "off"))
 
 
 @dataclass
@@ -254,7 +254,7 @@ class ExperimentConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         for method in self.methods:
-            _one_of("methods", method, ("pac", "crc"))
+            one_of("methods", method, ("pac", "crc"))
         if not (self.alphas and self.methods):
             raise ConfigError("alphas and methods must hold at least one entry each")
 
@@ -286,7 +286,7 @@ class RouteConfig:
 
     def __post_init__(self):
         _within("chunk", self.chunk, 1)
-        _one_of("engine", self.engine, ("local", "ray"))
+        one_of("engine", self.engine, ("local", "ray"))
         if self.workers is not None:
             _within("workers", self.workers, 1)
         if self.workers is not None and self.engine != "ray":
@@ -345,13 +345,13 @@ class CertifyConfig:
     answers: str | None = None  # a table with the answers, any known format; None: those recorded with the run
 
     def __post_init__(self):
-        _one_of("prefer", self.prefer, PREFERENCES)
+        one_of("prefer", self.prefer, PREFERENCES)
         choices = (("aggregators", self.aggregators, AGGREGATORS), ("calling", self.calling, CALLING))
         for name, given, allowed in choices:
             if not given:
                 raise ConfigError(f"{name} is empty, expected some of {', '.join(allowed)}")
             for one in given:
-                _one_of(name, one, allowed)
+                one_of(name, one, allowed)
         _within("cuts", self.cuts, 0)
         _within("thresholds", self.thresholds, 1)
 
@@ -405,10 +405,10 @@ class ServeConfig:
     allow_uncertified: bool = False  # serve by a calibration that was made for another router, saying so
 
     def __post_init__(self):
-        _one_of("policy", self.policy, ("auto", "sets"))
-        _one_of("aggregator", self.aggregator, ("best", "majority", "fusion"))
-        _one_of("context", self.context, ("turns", "last", "all"))
-        _one_of("kind", self.kind, (None, *ANSWER_KINDS))
+        one_of("policy", self.policy, ("auto", "sets"))
+        one_of("aggregator", self.aggregator, ("best", "majority", "fusion"))
+        one_of("context", self.context, ("turns", "last", "all"))
+        one_of("kind", self.kind, (None, *ANSWER_KINDS))
         for name in ("concurrency", "max_body", "batch", "cache_entries"):
             _within(name, getattr(self, name), 1)
         _within("queue", self.queue, 0)
@@ -493,3 +493,10 @@ def register() -> None:
 def plain(cfg: DictConfig) -> Any:
     """Return the composed settings as the plain dataclass, checked; raise on a missing or contradictory value."""
     return OmegaConf.to_object(cfg)
+
+
+def composed(script: str, overrides: Sequence[str] = ()) -> Any:
+    """Return the settings that `scripts/SCRIPT.py` gets from these overrides, as the plain dataclass, checked."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose(script, overrides=list(overrides)))

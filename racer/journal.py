@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from racer.errors import ConfigError
 from racer.files import write_json
+from racer.locks import alone
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,5 @@ def opened(output: Path, made_of: dict[str, str]):
 
     Raises `ConfigError` if the work was begun with anything else, or if another process is at it.
     """
-    lock = Path(f"{output}.lock")
-    try:
-        with FileLock(lock, timeout=0):
-            try:
-                yield Journal(output, made_of)
-            finally:
-                lock.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
-    except Timeout:
-        raise ConfigError(f"another process is writing {output} (it holds {lock}): wait for it, or give another "
-                          "output") from None
+    with alone(Path(f"{output}.lock"), f"writing {output}", "give another output"):
+        yield Journal(output, made_of)

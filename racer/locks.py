@@ -1,10 +1,14 @@
 """One at a time, between jobs on any machine that sees the folder, and between the processes of one job."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from racer.errors import ConfigError
 
 
 class Processes(Protocol):
@@ -29,3 +33,19 @@ class OneAtATime:
     def __exit__(self, *_) -> None:
         if self.processes.is_main_process:
             self.lock.release()
+
+
+@contextmanager
+def alone(lock: Path, doing: str, instead: str) -> Iterator[None]:
+    """Hold `lock`, which is gone afterwards; raise `ConfigError` at once if another process has it.
+
+    `doing` is what that process does, `instead` what else one may do than wait for it.
+    """
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+    except Timeout:
+        raise ConfigError(f"another process is {doing} (it holds {lock}): wait for it, or {instead}") from None

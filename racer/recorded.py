@@ -16,6 +16,7 @@ from racer.answers import Answers, codes_of, kinds_of
 from racer.baselines import best_single
 from racer.errors import TableError
 from racer.estimate import Estimate
+from racer.files import whole
 from racer.scores import Scores
 from racer.table import OutcomeTable
 
@@ -107,9 +108,8 @@ class AnswerLog:
                    "options": pa.array(self.answers.options, pa.int64()),
                    "answers": pa.array(self.answers.texts.tolist(), pa.list_(pa.string()))}
         table = pa.table(columns).replace_schema_metadata({"models": json.dumps(self.models)})
-        partial = Path(path).with_suffix(".partial")
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
+        with whole(path) as partial:
+            pq.write_table(table, partial, compression="zstd")
 
 
 def load(path: str | os.PathLike) -> AnswerLog:

@@ -1,6 +1,7 @@
 """What is promised and by which method: everything about a promise but the data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from racer.bounds import BOUNDS
 from racer.errors import ConfigError
@@ -14,9 +15,10 @@ ONE_NUMBER = ("dkw", "group", "weighted", "online")  # methods for losses of 0 o
 TESTING = (*PROCEDURES, "pareto")
 
 
-def _one_of(name: str, value, allowed: tuple) -> None:
+def one_of(name: str, value: Any, allowed: tuple) -> None:
+    """Raise `ConfigError` unless a setting has one of the values it may have."""
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+        raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
 
 
 def _level(name: str, value: float, why: str = "") -> None:
@@ -67,7 +69,7 @@ class Risk:
         check_name(self.loss)
         for name, allowed in (("method", METHODS), ("bound", ("auto", *BOUNDS)), ("testing", TESTING),
                               ("by", ("task", "group")), ("within", ("pac", "crc"))):
-            _one_of(f"risk.{name}", getattr(self, name), allowed)
+            one_of(f"risk.{name}", getattr(self, name), allowed)
         _level("risk.alpha", self.alpha)
         if self.uses_delta:
             _level("risk.delta", self.delta, f", for {self.method}")

@@ -15,6 +15,7 @@ import numpy as np
 from racer.coupling import Coupling
 from racer.errors import TableError
 from racer.estimate import Estimate, Joint
+from racer.files import whole
 from racer.sets import NULLS
 from racer.table import OOD, SPLITS, OutcomeTable
 
@@ -110,9 +111,8 @@ class Scores:
         if self.joint is not None:
             optional |= {name: getattr(self.joint, name) for name in JOINT}
         arrays |= {name: array for name, array in optional.items() if array is not None}
-        partial = Path(path).with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
-        os.replace(partial, path)
+        with whole(path) as partial:
+            np.savez(partial, **arrays)
 
 
 def load(path: str | os.PathLike) -> Scores:

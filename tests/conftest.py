@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from racer import config as schemas
 from racer.config import Config
@@ -25,9 +24,7 @@ def racer_data() -> Path:
 
 def composed(*overrides: str, name: str = "train"):
     """Return the settings that a script would get from these overrides, as the plain dataclass."""
-    schemas.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return schemas.plain(compose(name, overrides=list(overrides)))
+    return schemas.composed(name, overrides)
 
 
 @pytest.fixture(scope="session")

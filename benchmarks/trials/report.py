@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from document import markdown
 from tqdm import tqdm
 
 DELTA = 0.1  # 1 - confidence, where nothing else is said
@@ -51,7 +52,3 @@ class Report:
 
     def table(self, columns: list[str], rows: list[list]) -> None:
         self.say(*markdown(columns, rows))
-
-
-def markdown(columns: list[str], rows: list[list]) -> list[str]:
-    return [" | ".join(["", *map(str, row), ""]).strip() for row in (columns, ["---"] * len(columns), *rows)]

@@ -8,13 +8,12 @@ removed, so that call is made again.
 import json
 import os
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from racer.errors import ConfigError
+from racer.locks import alone
 
 FILE = "journal.jsonl"
 
@@ -113,15 +112,6 @@ class Journal:
 def opened(folder: Path):
     """Give the journal of a folder, to begin or to go on; raise `ConfigError` if another process is at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "collect.lock"
-    try:
-        with FileLock(lock, timeout=0):
-            journal = Journal(folder / FILE)
-            try:
-                yield journal
-            finally:
-                journal.close()
-                lock.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
-    except Timeout:
-        raise ConfigError(f"another process is collecting into {folder} (it holds {lock}): wait for it, or give "
-                          "another out") from None
+    with alone(folder / "collect.lock", f"collecting into {folder}", "give another out"), \
+            closing(Journal(folder / FILE)) as journal:
+        yield journal

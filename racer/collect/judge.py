@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
+from racer import prompts
 from racer.collect.queries import Query
 from racer.errors import ConfigError
 from racer.pool import Endpoint
 from racer.pool import file as pool_file
 
-PROMPT = Path(__file__).parents[2] / "conf" / "judge.txt"
 PLACES = ("{query}", "{reference}", "{answer}")
 VERDICT = re.compile(r"verdict\W{0,5}(right|wrong)\b", re.IGNORECASE)
 
@@ -28,24 +27,11 @@ class Judge:
         if len(found) != 1:
             raise ConfigError(f"judge={judge} holds {len(found)} models, expected one: name an entry of the pool, or "
                               "a pool file with one entry")
-        return cls(found[0], prompt_of(prompt))
+        return cls(found[0], prompts.read("judge_prompt", prompt, "judge.txt", PLACES))
 
     def request(self, query: Query, reply: str) -> dict:
         """Return the request body for a verdict on a reply."""
-        parts = dict(zip(PLACES, (query.query, query.reference, reply), strict=True))
-        filled = re.sub("|".join(map(re.escape, parts)), lambda place: parts[place[0]], self.prompt)  # texts stay as is
-        return {"messages": [{"role": "user", "content": filled}]}
-
-
-def prompt_of(path: str | None) -> str:
-    """Return the prompt in a file, by default conf/judge.txt; raise `ConfigError` if a place is missing in it."""
-    path = Path(path) if path else PROMPT
-    if not path.is_file():
-        raise ConfigError(f"judge_prompt={path} is no file: give a text file with {', '.join(PLACES)} in it")
-    text = path.read_text(encoding="utf-8")
-    if lacking := [place for place in PLACES if place not in text]:
-        raise ConfigError(f"the judge's prompt {path} has no {' and no '.join(lacking)}: say where they go")
-    return text
+        return prompts.request(self.prompt, dict(zip(PLACES, (query.query, query.reference, reply), strict=True)))
 
 
 def verdict(said: str) -> bool | None:

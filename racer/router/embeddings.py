@@ -5,7 +5,6 @@ one pooling and truncation. Another choice of tasks, or a table that has grown, 
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from filelock import FileLock
 
 from racer import hashing
 from racer.config import EncoderConfig
+from racer.files import whole
 from racer.router.encoder import Encoder
 
 
@@ -40,9 +40,8 @@ def _complete(path: Path, names: np.ndarray, texts: list[str], encoder: Encoder)
     new = ~np.isin(names, known)
     if new.any() or not path.exists():
         added = encoder.embed([texts[i] for i in first[new]], progress=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, names=np.concatenate([known, names[new]]), vectors=np.concatenate([vectors, added]))
-        os.replace(partial, path)
+        with whole(path) as partial:
+            np.savez(partial, names=np.concatenate([known, names[new]]), vectors=np.concatenate([vectors, added]))
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
