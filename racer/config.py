@@ -55,7 +55,7 @@ class DataConfig:
 class EncoderConfig:
     """Which transformer reads the query."""
 
-    name: str = "custom"
+    name: str = "custom"  # what errors call it
     path: str = ""  # Hugging Face id or local folder
     package: str | None = None  # a Python package that carries the weights; used instead of `path` if installed
     sha256: str | None = None  # of model.safetensors; checked when set
@@ -76,7 +76,7 @@ class HeadConfig:
 
     name: str = "latent"  # latent | multilabel | softmax
     hidden: int = 256  # width of the hidden layer; 0: linear
-    dropout: float = 0.5
+    dropout: float = 0.5  # share of hidden units left out while training
     members: int = 4  # networks of their own start, averaged
     neighbours: bool | None = None  # read how the models did on like train queries; None: yes, if the encoder is frozen
 
@@ -109,12 +109,12 @@ class RouterConfig:
 class TrainConfig:
     """How the router is trained (through accelerate)."""
 
-    epochs: int = 30
+    epochs: int = 30  # passes over the train rows, at most: see patience
     batch_size: int = 64  # queries per optimizer step and process group, before accumulation
     accumulate: int = 1  # batches per optimizer step
     lr: float = 1e-3  # of the head
     encoder_lr: float = 5e-5  # of the encoder, when it is fine-tuned
-    weight_decay: float = 0.1
+    weight_decay: float = 0.1  # of AdamW
     warmup: float = 0.1  # share of all steps over which the learning rate rises
     patience: int = 4  # epochs without a better validation loss before training stops
     soft_labels: bool = False  # train on the recorded fraction, for `fraction` tasks
@@ -160,8 +160,8 @@ class SetsConfig:
 class AlsoConfig:
     """One more risk that `ltt` must keep."""
 
-    loss: str = MISSING
-    alpha: float = MISSING
+    loss: str = MISSING  # as risk.loss
+    alpha: float = MISSING  # its own level
 
 
 @dataclass
@@ -195,9 +195,9 @@ class TrackingConfig:
     """Where a run is mirrored; `metrics.jsonl` is always written first."""
 
     wandb: str = "offline"  # offline | online | off
-    project: str = "racer"
-    group: str | None = None
-    name: str | None = None
+    project: str = "racer"  # of wandb
+    group: str | None = None  # wandb runs that are shown together; None: those of a sweep
+    name: str | None = None  # of the wandb run; None: by the settings given in a sweep, else wandb's own
     id: str | None = None  # of the wandb run; None: a new one
     checkpoint: bool = True  # log the router as a wandb artifact
 
@@ -229,10 +229,10 @@ class Config:
 class SplitsConfig:
     """How often, and how, the calibration and test rows are dealt anew."""
 
-    repeats: int = 20
+    repeats: int = 20  # how many random calibration/test splits
     calibration: list[float] = field(default_factory=lambda: [0.5])  # each a share of the rows, or from 1 up a number
     test: float = 0.5  # share of the rows that is judged; what both leave is held out
-    seed: int = 0
+    seed: int = 0  # of the splits
 
     def __post_init__(self):
         _within("splits.repeats", self.repeats, 2)
@@ -247,7 +247,7 @@ class ExperimentConfig(Config):
 
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     variants: dict[str, Any] = field(default_factory=dict)  # name: the settings that are its own; none: one, as set
-    alphas: list[float] = field(default_factory=lambda: [0.1])
+    alphas: list[float] = field(default_factory=lambda: [0.1])  # the risk levels
     methods: list[str] = field(default_factory=lambda: ["pac"])  # pac | crc
     by_task: bool = False  # each task by itself; False: all in one
 
@@ -297,7 +297,7 @@ class RouteConfig:
 class PushConfig:
     """`scripts/push.py`."""
 
-    run: str = "???"
+    run: str = "???"  # the folder of a run
     repo: str = "???"  # OWNER/NAME on the Hugging Face hub
     folder: str | None = None  # write everything there, card included, and put nothing on the hub
     private: bool = True  # of a repository that is made: only its owner sees it
@@ -333,12 +333,12 @@ class ConfidenceConfig:
 class CertifyConfig:
     """`scripts/certify.py`."""
 
-    run: str = "???"
+    run: str = "???"  # the folder of a run, with recorded answers or with answers=TABLE
     promises: PromisesConfig = field(default_factory=PromisesConfig)
     risk: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     prefer: str = "auto"  # of the certified policies: cost (cheapest) | answered (answers most) | auto: cost where
     # over_abstention or harm is promised; without, the cheapest would answer next to nobody, so the one answering most
-    aggregators: list[str] = field(default_factory=lambda: list(AGGREGATORS))
+    aggregators: list[str] = field(default_factory=lambda: list(AGGREGATORS))  # the votes to choose from
     calling: list[str] = field(default_factory=lambda: list(CALLING))  # parallel | settled | sequential
     cuts: int = 8  # per order of calls, at quantiles of validation rows
     thresholds: int = 20  # per vote, the same
@@ -378,10 +378,10 @@ class PlanConfig:
 class ServeConfig:
     """`scripts/serve.py`. Keys and tokens come from the environment only."""
 
-    run: str = "???"
+    run: str = "???"  # the folder of a run, or OWNER/NAME on the Hugging Face hub
     pool: str = "???"  # a pool file, or the name of a preset in conf/pools
-    host: str = "127.0.0.1"
-    port: int = 8080
+    host: str = "127.0.0.1"  # the address to listen at; 0.0.0.0 for every network of the machine
+    port: int = 8080  # the port to listen at
     name: str = "racer"  # the model that clients ask for
     token_env: str = "RACER_TOKEN"  # the environment variable with the bearer token; unset: none is asked for
     policy: str = "auto"  # auto: the certified policy where the run has one, else the calibrated sets | sets
@@ -400,8 +400,8 @@ class ServeConfig:
     spend_cap: float | None = None  # USD; None: no cap
     spend_file: str | None = None  # where the spend is kept from start to start; None: it begins anew
     cache: str | None = None  # a file for replies; None: none are kept. Streams are neither kept nor looked up
-    cache_entries: int = 100_000
-    log_prompts: bool = False
+    cache_entries: int = 100_000  # replies kept at most
+    log_prompts: bool = False  # write queries to the log
     allow_uncertified: bool = False  # serve by a calibration that was made for another router, saying so
 
     def __post_init__(self):
@@ -427,8 +427,8 @@ class ReplayConfig:
     """`scripts/replay.py`."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    host: str = "127.0.0.1"
-    port: int = 8090
+    host: str = "127.0.0.1"  # the address to listen at
+    port: int = 8090  # the port to listen at
 
     def __post_init__(self):
         _within("port", self.port, 0, 65535)

@@ -31,6 +31,7 @@ def test_every_script_and_every_setting_is_on_the_page():
     for script in (ROOT / "scripts").glob("*.py"):
         if "hydra.main" in script.read_text():
             assert re.search(rf"^## .*scripts/{script.name}\b", text, re.MULTILINE), script
+    assert not re.findall(r"^\| `.*\|\s*\|$", text, re.MULTILINE), "a setting without a word on what it means"
     rows = re.findall(r"^\| `([\w.*]+)` \|", text, re.MULTILINE)
     told = {name.removesuffix(".*").split(".")[-1] for name in rows}
     for name, schema in vars(schemas).items():
