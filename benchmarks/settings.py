@@ -67,7 +67,7 @@ def scripts_by_config() -> dict[str, list[str]]:
     """Return the scripts of each `conf/NAME.yaml`, train first: it holds most of the groups."""
     found = {}
     for path in sorted((ROOT / "scripts").glob("*.py"), key=lambda path: (path.stem != "train", path.stem)):
-        if name := re.search(r'config_name="(\w+)"', path.read_text(encoding="utf-8")):
+        if name := re.search(r'@cli.script\("(\w+)"', path.read_text(encoding="utf-8")):
             found.setdefault(name[1], []).append(path.name)
     return found
 

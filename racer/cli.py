@@ -2,16 +2,19 @@
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from racer.config import Config, plain
+from racer.config import Config, plain, register
 from racer.errors import ConfigError, RacerError
 
 POST_HOC = ("sets", "risk")  # sections that a later stage may change
@@ -27,6 +30,25 @@ def clear_errors():
     except (RacerError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {_words(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def script(name: str, sweeps: bool = False) -> Callable:
+    """Make a script of `main(cfg)`: its settings are those of conf/NAME.yaml and of the command line, its errors clear.
+
+    Without `sweeps` a multirun is an error.
+    """
+    def decorated(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @clear_errors()  # of settings that cannot be composed
+        @hydra.main(version_base="1.3", config_path="../conf", config_name=name)
+        @wraps(main)  # so that Hydra looks for conf beside the script
+        def run(cfg: DictConfig) -> None:
+            with clear_errors():  # before Hydra prints them its own way
+                if not sweeps:
+                    refuse_sweep()
+                main(cfg)
+        return run
+    register()
+    return decorated
 
 
 def _words(error: Exception) -> str:

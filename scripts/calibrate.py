@@ -4,24 +4,18 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, show, stages
 from racer.errors import ConfigError
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="stage")
+@cli.script("stage")
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.refuse_sweep()
-        if (cfg.run is None) == (cfg.scores is None):
-            raise ConfigError("give either run=DIR, the folder of a run, or scores=FILE.npz run_dir=DIR")
-        artifact, path = _run(cfg) if cfg.scores is None else _foreign(cfg)
-        show.calibration(artifact, path / "calibration.json")
+    if (cfg.run is None) == (cfg.scores is None):
+        raise ConfigError("give either run=DIR, the folder of a run, or scores=FILE.npz run_dir=DIR")
+    artifact, path = _run(cfg) if cfg.scores is None else _foreign(cfg)
+    show.calibration(artifact, path / "calibration.json")
 
 
 def _run(cfg: DictConfig):

@@ -3,24 +3,18 @@ with any of promises.over_abstention, promises.cost, promises.harm beside it or 
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, show, stages
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="certify")
+@cli.script("certify")
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.refuse_sweep()
-        settings = config.plain(cfg)
-        run = Path(settings.run)
-        trained = cli.saved_settings(run)
-        certificate = stages.certify_run(run, trained.sets, trained.risk, settings)
-        show.certificate(certificate, run)
+    settings = config.plain(cfg)
+    run = Path(settings.run)
+    trained = cli.saved_settings(run)
+    certificate = stages.certify_run(run, trained.sets, trained.risk, settings)
+    show.certificate(certificate, run)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,22 @@
 """Say what can be promised on a table, before anything is trained:
 `python scripts/plan.py data.path=ANY risk.alpha=0.05 [answer_error=0.1] [out=plan.json]`. Seconds, without torch."""
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, data, show
 from racer.files import write_json
 from racer.plan import plan
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
+@cli.script("plan")
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.refuse_sweep()
-        settings = config.plain(cfg)
-        result = plan(data.load(settings.data), settings.risk.alpha, settings.risk.delta, settings.answer_error,
-                      settings.data.right_at)
-        show.plan(result)
-        if settings.out is not None:
-            write_json(settings.out, result)
-            print(f"written: {settings.out}")
+    settings = config.plain(cfg)
+    result = plan(data.load(settings.data), settings.risk.alpha, settings.risk.delta, settings.answer_error,
+                  settings.data.right_at)
+    show.plan(result)
+    if settings.out is not None:
+        write_json(settings.out, result)
+        print(f"written: {settings.out}")
 
 
 if __name__ == "__main__":

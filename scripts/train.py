@@ -3,24 +3,19 @@ over settings, whose numbers `python scripts/gather.py sweep=DIR` puts into one 
 
 from dataclasses import replace
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config, pipeline, show, sweep
 from racer.config import Config
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@cli.script("train", sweeps=True)
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.hush()
-        if cli.in_sweep():
-            sweep.do(cfg, cli.run_folder(), cli.overrides(), job, cli.job_number())
-        else:
-            job(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
+    cli.hush()
+    if cli.in_sweep():
+        sweep.do(cfg, cli.run_folder(), cli.overrides(), job, cli.job_number())
+    else:
+        job(replace(config.plain(cfg), run_dir=str(cli.run_folder())))
 
 
 def job(settings: Config) -> None:

@@ -29,7 +29,7 @@ def test_the_page_of_the_project_is_what_the_schemas_give(reference, tmp_path):
 def test_every_script_and_every_setting_is_on_the_page():
     text = PAGE.read_text()
     for script in (ROOT / "scripts").glob("*.py"):
-        if "hydra.main" in script.read_text():
+        if "@cli.script" in script.read_text():
             assert re.search(rf"^## .*scripts/{script.name}\b", text, re.MULTILINE), script
     assert not re.findall(r"^\| `.*\|\s*\|$", text, re.MULTILINE), "a setting without a word on what it means"
     rows = re.findall(r"^\| `([\w.*]+)` \|", text, re.MULTILINE)
