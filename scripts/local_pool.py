@@ -2,27 +2,21 @@
 
 With a GGUF file of your own as one more: `'+members.mine={kind: llm, weights: model.gguf, prompt: mine.txt}'`."""
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config
 from racer.local import app, members
 from racer.serve import server
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="local_pool")
+@cli.script("local_pool")
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.refuse_sweep()
-        settings = config.plain(cfg)
-        listening = server.listen(settings.host, settings.port)  # first: it is what fails soonest
-        pool = members.build(settings)
-        host, port = listening.getsockname()[:2]
-        print(f"serving {', '.join(pool)} at http://{host}:{port}/v1; stop with Ctrl-C", flush=True)
-        server.run(app.build(pool), listening, deadline=5)
+    settings = config.plain(cfg)
+    listening = server.listen(settings.host, settings.port)  # first: it is what fails soonest
+    pool = members.build(settings)
+    host, port = listening.getsockname()[:2]
+    print(f"serving {', '.join(pool)} at http://{host}:{port}/v1; stop with Ctrl-C", flush=True)
+    server.run(app.build(pool), listening, deadline=5)
 
 
 if __name__ == "__main__":

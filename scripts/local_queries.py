@@ -1,24 +1,18 @@
 """Write queries for the local pool, as scripts/collect.py reads them:
-`python scripts/local_queries.py out=queries.jsonl [drawn=100]`."""
+`python scripts/local_queries.py out=queries.jsonl [drawn=80]`."""
 
-import hydra
 from omegaconf import DictConfig
 
 from racer import cli, config
 from racer.local import queries
 
-config.register()
 
-
-@cli.clear_errors()
-@hydra.main(version_base="1.3", config_path="../conf", config_name="local_queries")
+@cli.script("local_queries")
 def main(cfg: DictConfig) -> None:
-    with cli.clear_errors():
-        cli.refuse_sweep()
-        settings = config.plain(cfg)
-        found = queries.make(settings.drawn, settings.seed)
-        queries.write(settings.out, found)
-        print(f"written: {settings.out}, {len(found)} queries of {len({one.task for one in found})} tasks")
+    settings = config.plain(cfg)
+    found = queries.make(settings.drawn, settings.seed)
+    queries.write(settings.out, found)
+    print(f"written: {settings.out}, {len(found)} queries of {len({one.task for one in found})} tasks")
 
 
 if __name__ == "__main__":
