@@ -133,8 +133,7 @@ def how_good(scores: Scores) -> dict[str, float]:
 
 def row_loss(rows: Scores) -> float:
     """Return minus the mean log-likelihood of whole outcome rows under the joint, per model."""
-    given_z = rows.joint.logits[:, :, None] + rows.joint.loadings[:, :, None] * rows.joint.nodes
-    each = (rows.outcomes[:, :, None] * given_z - np.logaddexp(0, given_z)).sum(axis=1) + np.log(rows.joint.weights)
+    each = rows.joint.log_likelihood(rows.outcomes) + np.log(rows.joint.weights)
     return float(-special.logsumexp(each, axis=1).mean() / rows.outcomes.shape[1])
 
 

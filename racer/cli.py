@@ -18,7 +18,7 @@ from racer.config import Config, plain, register
 from racer.errors import ConfigError, RacerError
 
 POST_HOC = ("sets", "risk")  # sections that a later stage may change
-WHERE = ("run", "scores", "run_dir", "cache_dir", "tracking", "data.path")  # where things are: free to differ
+WHERE = ("run_dir", "cache_dir", "tracking", "data.path")  # where things are: free to differ
 
 
 @contextmanager
@@ -104,19 +104,19 @@ def explicit(cfg: DictConfig) -> dict:
     return given
 
 
-def stage_settings(cfg: DictConfig, run: Path) -> tuple[Config, bool]:
+def stage_settings(cfg: DictConfig, run: Path, also: tuple[str, ...] = ()) -> tuple[Config, bool]:
     """Return the settings of a run with `sets.*` and `risk.*` as given now, and whether any of those was given.
 
-    Raises `ConfigError` if a setting of the router is given that differs from the run's: it cannot be changed after
-    training.
+    `also` names more sections, or settings, that may change. Raises `ConfigError` if a setting of the router is given
+    that differs from the run's: it cannot be changed after training.
     """
     saved, changed = _saved(run), False
     for key, value in explicit(cfg).items():
         section = key.split(".")[0]
-        if section in POST_HOC:
+        if section in (*POST_HOC, *also):
             OmegaConf.update(saved, key, value)
             changed = True
-        elif section not in WHERE and key not in WHERE and OmegaConf.select(saved, key) != value:
+        elif section in saved and section not in WHERE and key not in WHERE and OmegaConf.select(saved, key) != value:
             raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
                               f"was trained with: train again with `python scripts/train.py {key}={value}`")
     return plain(saved), changed

@@ -268,6 +268,20 @@ class StageConfig(Config):
 
 
 @dataclass
+class AddModelConfig(Config):
+    """`scripts/add_model.py`: the settings of a finished run, of which data, sets and risk may change."""
+
+    run: str = "???"  # the folder of a finished run
+    model: str | None = None  # who joins, where the run lacks several models of the table
+    outcomes: int | None = None  # use at most so many train outcomes of the new model; None: all that there are
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.outcomes is not None:
+            _within("outcomes", self.outcomes, 1)
+
+
+@dataclass
 class RouteConfig:
     """`scripts/route.py`."""
 
@@ -532,7 +546,8 @@ def register() -> None:
                          "gather_schema": GatherConfig, "experiment_schema": ExperimentConfig,
                          "serve_schema": ServeConfig, "replay_schema": ReplayConfig,
                          "certify_schema": CertifyConfig, "collect_schema": CollectConfig,
-                         "local_pool_schema": LocalPoolConfig, "local_queries_schema": LocalQueriesConfig}.items():
+                         "local_pool_schema": LocalPoolConfig, "local_queries_schema": LocalQueriesConfig,
+                         "add_model_schema": AddModelConfig}.items():
         ConfigStore.instance().store(name=name, node=schema)
 
 

@@ -40,6 +40,15 @@ class Joint:
             p[rows] = np.einsum("nmq,q->nm", right, self.weights)
         return p
 
+    def log_likelihood(self, outcomes: np.ndarray) -> np.ndarray:
+        """Return log P(outcomes of the row | z at the node) (n, Q), outcomes (n, M) in [0, 1]."""
+        total = np.empty((len(self.logits), len(self.nodes)))
+        for start in range(0, len(total), BLOCK):
+            rows = slice(start, start + BLOCK)
+            given_z = self.logits[rows, :, None] + self.loadings[rows, :, None] * self.nodes  # (k, M, Q)
+            total[rows] = (outcomes[rows, :, None] * given_z - np.logaddexp(0, given_z)).sum(axis=1)
+        return total
+
     def none_right(self) -> np.ndarray:
         """Return P(no model is right) (n,)."""
         p = np.empty(len(self.logits))

@@ -30,7 +30,7 @@ def run(config: Config) -> Evaluation | None:
     from_file = config.router.name == "file"
     if not from_file:
         kind = head_of(config)
-        _check_learnable(config.sets, kind.name, kind.learns_null, kind.has_joint)
+        check_learnable(config.sets, kind.name, kind.learns_null, kind.has_joint)
     main = PartialState(cpu=config.train.cpu).is_main_process
     table = data.load(config.data)
     scores = _from_file(config, table) if from_file else None
@@ -47,18 +47,24 @@ def run(config: Config) -> Evaluation | None:
             return None
         if from_file:
             shutil.rmtree(run_dir / "router", ignore_errors=True)  # of an earlier job: these are not its scores
-        scores.save(run_dir / "scores.npz")
-        _record_answers(table, run_dir / recorded.FILE)
-        stages.save_config(run_dir, **asdict(config))
-        stages.calibrate_run(run_dir, config.sets, config.risk)
-        evaluation = stages.evaluate_run(run_dir)
-        tracker.summarise(evaluation.report, evaluation.figures)
+        return conclude(config, table, scores, tracker)
+
+
+def conclude(config: Config, table: OutcomeTable, scores: Scores, tracker: Tracker) -> Evaluation:
+    """Do what follows once `config.run_dir` has its router: scores, answers, settings, calibration, report, figures."""
+    run_dir = Path(config.run_dir)
+    scores.save(run_dir / "scores.npz")
+    _record_answers(table, run_dir / recorded.FILE)
+    stages.save_config(run_dir, **asdict(config))
+    stages.calibrate_run(run_dir, config.sets, config.risk)
+    evaluation = stages.evaluate_run(run_dir)
+    tracker.summarise(evaluation.report, evaluation.figures)
     return evaluation
 
 
 def _from_file(config: Config, table: OutcomeTable) -> Scores:
     scores = foreign.scores_of(config.router.path, table, config.data.right_at)
-    _check_learnable(config.sets, "file", scores.learned_null is not None, has_joint=False)
+    check_learnable(config.sets, "file", scores.learned_null is not None, has_joint=False)
     return scores
 
 
@@ -71,7 +77,7 @@ def _record_answers(table: OutcomeTable, path: Path) -> None:
         log.save(path)
 
 
-def _check_learnable(sets: SetsConfig, router: str, learns_null: bool, has_joint: bool) -> None:
+def check_learnable(sets: SetsConfig, router: str, learns_null: bool, has_joint: bool) -> None:
     """Raise `ConfigError` if the sets need something that the router does not learn."""
     needs_joint = sets.joint == "own" or (sets.null == "joint" and sets.joint == "none")
     for lacks, able in ((sets.null == "learned" and not learns_null, lambda head: head.learns_null),

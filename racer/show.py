@@ -34,6 +34,13 @@ def table(outcomes: OutcomeTable, right_at: float) -> None:
         out.print(f"  note: {note}", highlight=False, markup=False)
 
 
+def added(numbers: dict) -> None:
+    """Print how well an added model is known, beside knowing nothing but how often it is right."""
+    console().print("added {added}, from {train_outcomes} train outcomes: log loss {validation_loss:.4f} on "
+                    "{validation_outcomes} validation rows (by its rate alone {rate_loss:.4f})".format(**numbers),
+                    highlight=False, markup=False)
+
+
 def report(result: dict, figures: list[Path]) -> None:
     """Print the report on the test split, and where its figures are."""
     out = console()

@@ -11,7 +11,7 @@ CORE = ["sets", "losses", "betting", "bounds", "testing", "conformal", "steps", 
         "table", "formats", "splits", "near_duplicates", "kitchen", "hashing", "errors", "answers", "ballots",
         "votes", "learned", "aggregate", "rows", "routed", "journal", "card", "hub", "sequential", "jobs",
         "findings", "repeated", "recorded", "voters", "policy", "promises", "certify", "certificate", "answering",
-        "consult"]
+        "consult", "linking", "newcomer"]
 TRAINING = ["torch", "transformers", "accelerate", "wandb"]
 HEAVY = [*TRAINING, "hydra", "omegaconf", "sklearn", "matplotlib", "safetensors"]
 

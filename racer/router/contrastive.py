@@ -24,7 +24,7 @@ TINY = 1e-12
 class ContrastiveHead(TrainedHead):
     """Cosine similarities of the query to M model vectors. Labels may carry a last column, the query's cluster."""
 
-    name = "routerdc"
+    name, grows = "routerdc", False
 
     def __init__(self, width: int, models: int):
         super().__init__()

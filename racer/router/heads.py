@@ -18,7 +18,12 @@ class Head(nn.Module):
 
     name: str
     learns_null = has_joint = False
+    grows = True  # each model's number is a chance of its own, so that another can stand beside it
     options: dict
+
+    def of_train(self, vectors: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Return `forward` of train queries (B, C), none being its own neighbour; `own` (B,) are their places there."""
+        return self(vectors)
 
     def estimate(self, outputs: np.ndarray) -> Estimate:
         """Return what the router says, float64, from outputs (n, outputs) of `forward`."""
@@ -60,9 +65,15 @@ class NetworkHead(TrainedHead):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return logits (B, outputs); in training (B, members, outputs), and the inputs are those of `read`."""
-        inputs = vectors if self.training else self.read(vectors)
-        logits = torch.stack([network(inputs) for network in self.networks], dim=1)
-        return logits if self.training else logits.mean(dim=1)
+        if self.training:
+            return self._members(vectors)
+        return self._members(self.read(vectors)).mean(dim=1)
+
+    def of_train(self, vectors: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        return self._members(self.read(vectors, own)).mean(dim=1)
+
+    def _members(self, inputs: torch.Tensor) -> torch.Tensor:  # (B, members, outputs)
+        return torch.stack([network(inputs) for network in self.networks], dim=1)
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row (B,): in training the mean of the members' own, else that of their average."""
@@ -118,7 +129,7 @@ class MultilabelHead(NetworkHead):
 class SoftmaxHead(NetworkHead):
     """A softmax over the M models, fitted to the normalised outcome row; rows that nobody solves say nothing."""
 
-    name = "softmax"
+    name, grows = "softmax", False
 
     def __init__(self, width: int, models: int, **options):
         super().__init__(width, models, models, **options)

@@ -8,6 +8,7 @@ from racer.errors import ConfigError
 from racer.router.clusters import ClusterHead
 from racer.router.contrastive import ContrastiveHead
 from racer.router.factors import FactorHead
+from racer.router.grown import GrownHead
 from racer.router.heads import Head, LatentHead, MultilabelHead, SoftmaxHead
 from racer.router.linear import LinearHead
 from racer.router.neighbours import NeighbourHead
@@ -29,3 +30,12 @@ def head_of(config: Config) -> type[Head]:
     if config.head.neighbours and not config.encoder.freeze:
         raise ConfigError("head.neighbours=true needs vectors that stay: set encoder.freeze=true, or leave it out")
     return kind
+
+
+def rebuilt(record: dict, width: int, models: int) -> Head:
+    """Return a fresh head from its name and options, as a router's settings keep them."""
+    options = {key: value for key, value in record.items() if key != "name"}
+    if record["name"] == GrownHead.name:
+        base = rebuilt(options["base"], width, models - options["added"])
+        return GrownHead(base, width, models, options["added"])
+    return HEADS[record["name"]](width, models, **options)

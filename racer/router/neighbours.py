@@ -39,7 +39,10 @@ class NeighbourHead(Head):
         return head, loss
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        return self.bank.mean_label(vectors, [(self.options["k"], self.options["sharpness"])])[0]
+        return self.of_train(vectors)
+
+    def of_train(self, vectors: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
+        return self.bank.mean_label(vectors, [(self.options["k"], self.options["sharpness"])], own)[0]
 
     def estimate(self, outputs: np.ndarray) -> Estimate:
         return Estimate.of_columns(outputs.astype(np.float64))

@@ -23,7 +23,7 @@ from racer.estimate import Estimate
 from racer.fingerprints import of_router
 from racer.router.encoder import Encoder
 from racer.router.heads import Head
-from racer.router.kinds import HEADS
+from racer.router.kinds import rebuilt
 from racer.router.spend import Spend
 from racer.routing import route_file
 from racer.rows import CHUNK
@@ -54,8 +54,7 @@ class Settings:
     def build(self, encoder_folder: Path) -> tuple[Encoder, Head]:
         """Return the encoder with its weights and a fresh head that fits it."""
         encoder = Encoder(encoder_folder, self.pooling, self.max_length, self.truncation_side)
-        options = {k: v for k, v in self.head.items() if k != "name"}
-        return encoder, HEADS[self.head["name"]](encoder.width, len(self.models), **options)
+        return encoder, rebuilt(self.head, encoder.width, len(self.models))
 
 
 class Router:

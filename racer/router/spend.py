@@ -36,6 +36,13 @@ class Spend(nn.Module):
         spend.layer.load_state_dict({"weight": torch.from_numpy(weights), "bias": torch.from_numpy(bias)})
         return spend
 
+    def joined(self, other: "Spend") -> "Spend":
+        """Return the spend of these models and then the other's, each as it was."""
+        spend = Spend(self.layer.in_features - 1, self.layer.out_features + other.layer.out_features)
+        parts = [s.layer.state_dict() for s in (self, other)]
+        spend.layer.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return spend
+
     @torch.inference_mode()
     def usd(self, vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Return the expected cost of each call (n, M), USD, of vectors (n, C) and lengths (n,) in characters."""

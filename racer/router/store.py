@@ -102,7 +102,7 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     vectors = (vectors_of(texts, encoder, config.encoder, source, Path(config.cache_dir), accelerator)
                if config.encoder.freeze else None)
     inputs = encoder.tokenize(texts) if vectors is None else vectors
-    labels = labels_of(_targets(config, table))
+    labels = labels_of(targets_of(config, table))
     train, validation = (_examples(inputs, labels, table.rows(s)) for s in ("train", "validation"))
     head, history = learn(config, encoder, train, validation, accelerator, partial, tell)
     if accelerator.is_main_process:
@@ -121,7 +121,8 @@ def _train(config: Config, table: OutcomeTable, source: Path, home: Path, accele
     accelerator.wait_for_everyone()
 
 
-def _targets(config: Config, table: OutcomeTable) -> np.ndarray:
+def targets_of(config: Config, table: OutcomeTable) -> np.ndarray:
+    """Return what a router learns from a table (n, M): outcomes, or the recorded fractions with `train.soft_labels`."""
     right_at = config.data.right_at
     return table.soft_targets(right_at) if config.train.soft_labels else table.outcomes(right_at)
 
