@@ -51,6 +51,25 @@ def test_texts_are_tokenised_in_blocks_that_change_nothing(tiny, monkeypatch):
     assert blocks == [["abc", "d" * 9], ["e", "", "f" * 30], ["gh"]]
 
 
+def test_batches_are_of_like_length_and_bounded_in_texts_and_tokens(tiny, monkeypatch):
+    encoder = Encoder(tiny, "mean", 50, "right")
+    monkeypatch.setattr(encoder_file, "BATCH", 5)
+    monkeypatch.setattr(encoder_file, "TOKENS", 100)
+    texts = ["x" * int(n) for n in np.random.default_rng(0).permutation(np.tile([1, 3, 12, 20, 40, 90], 4))]
+    seen, forward = [], encoder.forward
+    monkeypatch.setattr(encoder, "forward", lambda input_ids, attention_mask: seen.append(attention_mask) or forward(
+        input_ids, attention_mask))
+    found = encoder.embed(texts)
+    shapes = [tuple(mask.shape) for mask in seen]
+    assert sum(rows for rows, _ in shapes) == 24 and max(rows for rows, _ in shapes) == 5
+    assert all(rows * length <= 100 for rows, length in shapes) and {length for _, length in shapes} == {8, 16, 24, 48,
+                                                                                                         50}
+    assert [length for _, length in shapes] == sorted((length for _, length in shapes), reverse=True)
+    np.testing.assert_allclose(found, [encoder.embed([text])[0] for text in texts], atol=1e-6)
+    monkeypatch.setattr(encoder_file, "TOKENS", 1)
+    np.testing.assert_allclose(found, encoder.embed(texts), atol=1e-6)  # one text at least
+
+
 @pytest.mark.parametrize(("side", "kept"), [("right", "abcd"), ("left", "wxyz")])
 def test_truncation_keeps_the_other_side(tiny, side, kept):
     encoder = Encoder(tiny, "mean", 6, side)  # two of the six are special

@@ -31,6 +31,7 @@ from racer.estimate import Estimate
 from racer.policy import Policy, Track
 from racer.pool import Cache, Ledger
 from racer.serve import server
+from racer.serve.exchange import Exchange
 from racer.serve.forward import Forward
 from racer.serve.fusion import prompt_of
 from racer.serve.request import text_of
@@ -305,6 +306,115 @@ def test_a_client_that_leaves_gives_back_its_place_and_is_billed(single, ranks):
         up.behaviours[ranks[0]] = says("fine")
         assert serving.ask(QUERY).choices[0].message.content == "fine"
         assert serving.pool.ledger.held == 0 and serving.pool.ledger.spent > 0.002  # the worst case of the first
+
+
+def counted(serving, wanted: dict[str, float]) -> dict[str, float]:
+    """Return these lines of the metrics, once they are as wanted or after some seconds."""
+    end = time.monotonic() + 5
+    while True:
+        text = httpx.get(f"{serving.base}/metrics", timeout=20).text
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        found = {name: float(lines.get(name, 0)) for name in wanted}
+        if found == wanted or time.monotonic() > end:
+            return found
+        time.sleep(0.01)
+
+
+def hang_up(serving, up, calls: int, body: dict) -> None:
+    """Send a request, and hang up once this many calls have come upstream."""
+    data, port = json.dumps(body).encode(), int(serving.base.rsplit(":", 1)[1])
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(head + data)
+        end = time.monotonic() + 5
+        while len(up.calls) < calls and time.monotonic() < end:
+            time.sleep(0.005)
+        assert len(up.calls) == calls
+
+
+LEFT = 'racer_requests_total{route="/v1/chat/completions",status="499"}'
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_ends_its_calls_and_frees_its_place(router, ranks, stream):
+    two = with_sets(router, EVERYTHING, max_size=2)
+    with Upstream(dict.fromkeys(router.models, slow())) as up, \
+            Serving(two, up, concurrency=1, deadline=30, endpoint={"timeout": 30}) as serving:
+        hang_up(serving, up, 2, chat(stream=stream))
+        wanted = {LEFT: 1, "racer_requests_working": 0, "racer_usd_held": 0, **{
+            f'racer_calls_total{{end="cut off",model="{name}"}}': 1 for name in ranks[:2]}}
+        assert counted(serving, wanted) == wanted
+        assert serving.pool.ledger.spent > 2 * 0.002  # what was under way may be billed: the worst case
+        up.behaviours |= all_say(router)
+        assert serving.ask(QUERY).racer["promise_stands"]
+    assert len(up.calls) == 4  # nobody took the place of those that were cut off
+
+
+def test_a_client_that_hangs_up_while_it_waits_is_never_at_work(single, ranks, caplog):
+    go_on = threading.Event()
+
+    async def waits(body, answer):
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+        await says("fine")(body, answer)
+    with caplog.at_level(logging.INFO, logger="racer"), Upstream(dict.fromkeys(single.models, waits)) as up, \
+            Serving(single, up, concurrency=1, deadline=30) as serving, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(serving.ask, QUERY)
+        assert counted(serving, {"racer_requests_working": 1}) == {"racer_requests_working": 1}
+        hang_up(serving, up, 1, chat())
+        assert counted(serving, {LEFT: 1, "racer_requests_waiting": 0}) == {LEFT: 1, "racer_requests_waiting": 0}
+        go_on.set()
+        assert first.result().choices[0].message.content == "fine"
+        assert counted(serving, {"racer_requests_working": 0}) == {"racer_requests_working": 0}
+    assert len(up.calls) == 1 and "Error" not in caplog.text and "Disconnect" not in caplog.text
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_body_is_counted_and_no_bug(single, caplog):
+    with caplog.at_level(logging.INFO, logger="racer"), Upstream({}) as up, Serving(single, up) as serving:
+        port = int(serving.base.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+        assert counted(serving, {LEFT: 1}) == {LEFT: 1}
+    assert "failed" not in caplog.text
+
+
+def test_a_long_body_is_read_as_far_as_it_is_asked_for(single):
+    """A waiting request holds a first part of its body; at work it gets the rest."""
+    long = chat(user="x" * 900_000)
+    with Upstream({name: slow(0.2) for name in single.models}) as up, \
+            Serving(single, up, concurrency=1) as serving, ThreadPoolExecutor(3) as threads:
+        assert [one.status_code for one in threads.map(lambda _: post(serving, long), range(3))] == [200] * 3
+    assert all(call.body["user"] == long["user"] for call in up.calls)
+
+
+def test_what_waits_is_not_read_beyond_its_first_part():
+    async def crowd():
+        parts = [{"type": "http.request", "body": b"x", "more_body": i < 3} for i in range(4)]
+        read, left = [], []
+
+        async def receive():
+            await asyncio.sleep(0)
+            if not parts:
+                return {"type": "http.disconnect"}
+            read.append(parts.pop(0))
+            return read[-1]
+        exchange = Exchange(receive, None)
+        listening = asyncio.create_task(exchange.listen(lambda: left.append(len(read))))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        ahead = len(read)
+        got = [await exchange.receive() for _ in range(6)]
+        listening.cancel()
+        return ahead, left, [one["type"].split(".")[1] for one in got]
+    assert asyncio.run(crowd()) == (1, [4], ["request"] * 4 + ["disconnect"] * 2)
+
+
+def test_refusals_need_no_thread(single):
+    with Upstream({name: fails(500) for name in single.models}) as up, Serving(single, up) as serving:
+        assert {post(serving, chat(n=n)).status_code for n in (1, 2)} == {400, 502}
+        assert not [thread.name for thread in threading.enumerate() if "AnyIO" in thread.name]
+        wanted = {f'racer_calls_total{{end="failed",model="{name}"}}': 1.0 for name in single.models}
+        assert counted(serving, wanted) == wanted  # also where nobody replied
 
 
 # ---------------------------------------------------------------- what the router reads
@@ -710,6 +820,23 @@ def test_texts_that_come_together_are_read_together_and_each_gets_its_own(router
         return [one.models[0, 0] for one, _ in found]
     assert asyncio.run(crowd()) == list(range(11))
     assert sum(sizes) == 11 and max(sizes) == 4 and len(sizes) <= 4
+
+
+def test_the_oldest_text_goes_first_with_those_most_like_it_in_length():
+    read = []
+
+    async def crowd():
+        def estimate(texts):
+            read.append([len(t) for t in texts])
+            time.sleep(0.02)
+            return Estimate(np.array([[float(len(t))] for t in texts]))
+        forward = forward_of(estimate, batch=2)
+        lengths = [1, 50, 9, 10, 51, 8, 9]
+        found = await asyncio.gather(*(forward.estimate("x" * n) for n in lengths))
+        forward.close()
+        assert [one.models[0, 0] for one, _ in found] == lengths
+    asyncio.run(crowd())
+    assert read == [[1, 8], [50, 51], [9, 9], [10]]
 
 
 def test_the_event_loop_goes_on_while_a_text_is_read():

@@ -11,7 +11,9 @@ from tqdm import tqdm
 from racer.errors import ConfigError
 from racer.router import backbone
 
-BATCH = 64  # texts per forward pass when scoring
+BATCH = 64  # most texts of a forward pass when scoring
+TOKENS = 2048  # on a CPU most tokens of it too, padding included: larger tensors cost memory and gain no time
+STEP = 8  # it pads to multiples of this: tensors come in few sizes, so the memory of one fits the next
 BLOCK = 1 << 19  # characters tokenised at once: what is cut off is in memory until then
 
 
@@ -29,20 +31,32 @@ class Encoder(nn.Module):
         self.max_length = min(max_length, _longest(self.tokenizer, self.backbone.config))
         self.width = self.backbone.config.hidden_size  # C
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    @property
+    def _most(self) -> int:
+        """Tokens of a batch at most."""
+        return TOKENS if self.device.type == "cpu" else BATCH * _up(self.max_length, STEP)
+
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each text, cut to `max_length` on the truncation side."""
         return [ids for block in _blocks(texts)
                 for ids in self.tokenizer(block, truncation=True, max_length=self.max_length)["input_ids"]]
 
-    def pad(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
-        """Return `input_ids` and `attention_mask`, both (B, T), T the longest of the batch, on the encoder's device."""
+    def pad(self, tokens: list[list[int]], step: int = 1) -> dict[str, torch.Tensor]:
+        """Return `input_ids` and `attention_mask`, both (B, T), on the encoder's device; T is the longest of the batch,
+        and then the next multiple of `step`, but no more than `max_length`.
+        """
         longest = max(len(t) for t in tokens)
-        ids = np.full((len(tokens), longest), self.tokenizer.pad_token_id)
+        length = max(min(_up(longest, step), self.max_length), longest)
+        ids = np.full((len(tokens), length), self.tokenizer.pad_token_id)
         mask = np.zeros_like(ids)
         for row, t in enumerate(tokens):
             ids[row, :len(t)], mask[row, :len(t)] = t, 1
-        device = next(self.backbone.parameters()).device
-        return {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+        return {name: torch.from_numpy(array).to(self.device)
+                for name, array in (("input_ids", ids), ("attention_mask", mask))}
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, C)
@@ -65,8 +79,8 @@ class Encoder(nn.Module):
         self.eval()
         vectors = np.empty((len(tokens), self.width), dtype=np.float32)
         with tqdm(total=len(tokens), desc="embed", unit="query", disable=not progress) as bar:
-            for rows in _batches_of_like_length(tokens):
-                vectors[rows] = self(**self.pad([tokens[r] for r in rows])).float().cpu().numpy()
+            for rows in _batches_of_like_length(tokens, self._most):
+                vectors[rows] = self(**self.pad([tokens[r] for r in rows], STEP)).float().cpu().numpy()
                 bar.update(len(rows))
         return vectors
 
@@ -106,7 +120,19 @@ def _blocks(texts: list[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _batches_of_like_length(tokens: list[list[int]]) -> Iterator[np.ndarray]:
-    order = np.argsort([-len(t) for t in tokens], kind="stable")  # longest first: memory trouble shows at once
-    for start in range(0, len(order), BATCH):
-        yield order[start:start + BATCH]
+def _batches_of_like_length(tokens: list[list[int]], most: int) -> Iterator[np.ndarray]:
+    """Yield the rows of each batch, longest first, so that memory trouble shows at once.
+
+    A batch has `BATCH` texts, or as many as have `most` tokens with their padding, but at least one.
+    """
+    order = np.argsort([-len(t) for t in tokens], kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(min(BATCH, most // _up(len(tokens[order[start]]), STEP)), 1)
+        yield order[start:start + size]
+        start += size
+
+
+def _up(length: int, step: int) -> int:
+    """Return the least multiple of `step` from `length` on."""
+    return -(-length // step) * step

@@ -25,8 +25,8 @@ log = logging.getLogger("racer.serve")
 
 def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -> Guard:
     """Return the ASGI application; it closes the pool when it is shut down."""
-    service = Service(router, pool, settings)
     metrics = Metrics(pool.ledger)
+    service = Service(router, pool, settings, metrics.count_calls)
     routes = Routes(service, metrics)
 
     @asynccontextmanager
@@ -34,7 +34,13 @@ def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -
         yield
         service.close()
         await pool.close()
-    handlers = {Refused: lambda _, refused: refusal(refused), Exception: lambda *_: refusal(bug())}
+
+    async def refused(_, error: Refused) -> Response:  # a plain function would be run in a thread
+        return refusal(error)
+
+    async def broken(*_) -> Response:
+        return refusal(bug())
+    handlers = {Refused: refused, Exception: broken}
     app = Starlette(lifespan=lifespan, exception_handlers=handlers, routes=[
         Route("/v1/chat/completions", routes.chat, methods=["POST"]),
         Route("/v1/route", routes.route, methods=["POST"]), Route("/v1/models", routes.models),
@@ -120,8 +126,6 @@ class Routes:
 
     def _count(self, outcome: Outcome, start: float) -> str:
         """Count what came of a query; return its times for the header."""
-        for panel in (outcome.panel, *outcome.beside):
-            self.metrics.count_calls(panel)
         if outcome.abstained:
             self.metrics.abstained.inc()
         total = perf_counter() - start

@@ -13,7 +13,8 @@ from racer.estimate import Estimate
 class Forward:
     """Estimates of single texts, computed in batches of at most `batch` by one thread.
 
-    Nobody waits for a batch to fill: a text that comes while the thread is idle is read at once.
+    Nobody waits for a batch to fill: a text that comes while the thread is idle is read at once. Where more than a
+    batch wait, the one that has waited longest goes with those that are most like it in length: less is padded.
     """
 
     def __init__(self, estimate: Callable[[list[str]], Estimate], batch: int):
@@ -32,8 +33,17 @@ class Forward:
 
     async def _run(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:self._batch], self._waiting[self._batch:]
-            await self._read([one for one in batch if not one[1].done()])  # who left meanwhile is not read
+            await self._read(self._next())
+
+    def _next(self) -> list[tuple[str, asyncio.Future]]:
+        """Take the next batch from those that wait; who left meanwhile is not read."""
+        self._waiting = [one for one in self._waiting if not one[1].done()]
+        lengths = np.array([len(text) for text, _ in self._waiting])
+        nearest = np.argsort(np.abs(lengths - lengths[:1]), kind="stable")
+        batch, rest = nearest[:self._batch], np.sort(nearest[self._batch:])
+        taken = [self._waiting[i] for i in batch]
+        self._waiting = [self._waiting[i] for i in rest]
+        return taken
 
     async def _read(self, batch: list[tuple[str, asyncio.Future]]) -> None:
         if not batch:

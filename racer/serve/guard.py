@@ -7,22 +7,25 @@ from time import perf_counter
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from racer.serve.exchange import Exchange
 from racer.serve.metrics import Metrics
 from racer.serve.request import Refused
 
 log = logging.getLogger("racer.serve")
 OPEN = ("/health",)  # needs no token
 GRACE = 2.0  # seconds beyond the deadline in which a response may still be taken by a slow client
+LEFT = 499  # counted, never sent: the client hung up before its response was sent
 BOUNDED = ("/v1/chat/completions", "/v1/route")  # routes that take a place
 
 
 class Guard:
     """The outermost layer: token, place, deadline; every request ends with a response, and is counted.
 
-    At most `concurrency` requests are at work and `queue` wait for a place, bodies unread. The deadline of a request,
-    in seconds from its arrival, waiting included, is handed on as `scope["state"]["end"]`, a time of the event loop.
+    At most `concurrency` requests are at work and `queue` wait for a place, bodies unread but for a first part. The
+    deadline of a request, in seconds from its arrival, waiting included, is handed on as `scope["state"]["end"]`, a
+    time of the event loop. What a client has asked for is cancelled as soon as it hangs up.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, concurrency: int, queue: int,
@@ -33,44 +36,48 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        start, path, status = perf_counter(), scope["path"], 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+        start, path, exchange = perf_counter(), scope["path"], Exchange(receive, send)
         try:
-            await self._admit(scope, receive, noting)
+            await self._admit(scope, receive, exchange)
         except Refused as refused:
-            if not status:
-                await refusal(refused)(scope, receive, noting)
+            if not exchange.status:
+                await refusal(refused)(scope, receive, exchange.send)
         except Exception as error:  # a bug of ours; its message may hold the prompt, so only its kind is logged
             log.error("%s failed: %s", path, type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
-            if not status:
-                await refusal(bug())(scope, receive, noting)
+            if not exchange.status:
+                await refusal(bug())(scope, receive, exchange.send)
         finally:
             route = path if path in (*BOUNDED, *OPEN, "/v1/models", "/metrics") else "other"
-            self.metrics.requests.labels(route, status).inc()
+            self.metrics.requests.labels(route, LEFT if exchange.left else exchange.status).inc()
             self.metrics.seconds.labels(route).observe(perf_counter() - start)
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         if self.token is not None and scope["path"] not in OPEN:
             given = Request(scope).headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
                 raise Refused(401, "wrong or missing token: send Authorization: Bearer TOKEN", "authentication_error",
                               headers={"WWW-Authenticate": "Bearer"})
         if scope["path"] not in BOUNDED:
-            return await self.app(scope, receive, send)
+            return await self.app(scope, receive, exchange.send)
         end = asyncio.get_running_loop().time() + self.deadline
         scope.setdefault("state", {})["end"] = end
+        try:
+            async with asyncio.timeout_at(end + GRACE) as limit:
+                listening = asyncio.create_task(exchange.listen(lambda: _stop(limit)))
+                try:
+                    await self._at_work(scope, exchange, end)
+                finally:
+                    listening.cancel()
+        except TimeoutError:
+            if not exchange.left:
+                raise late() from None
+            log.info("%s: the client left", scope["path"])
+
+    async def _at_work(self, scope: Scope, exchange: Exchange, end: float) -> None:
         await self._place(end)
         self.metrics.working.inc()
         try:
-            async with asyncio.timeout_at(end + GRACE):
-                await self.app(scope, receive, send)
-        except TimeoutError:
-            raise late() from None
+            await self.app(scope, exchange.receive, exchange.send)
         finally:
             self.metrics.working.dec()
             self.places.release()
@@ -88,6 +95,12 @@ class Guard:
         finally:
             self.waiting -= 1
             self.metrics.waiting.set(self.waiting)
+
+
+def _stop(limit: asyncio.Timeout) -> None:
+    """Cancel what is under way: who has left has no time left."""
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 def busy() -> Refused:

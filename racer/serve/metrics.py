@@ -37,7 +37,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def count_calls(self, panel: Panel) -> None:
-        """Count the calls of one query."""
+        """Count the calls of one query, however it ended; those that neither replied nor failed were cut off."""
         for name, reply in panel.replies.items():
             self.calls.labels(name, "cached" if reply.cached else "replied").inc()
             if not reply.cached:
@@ -51,3 +51,6 @@ class Metrics:
             self.calls.labels(failed.model, "failed").inc()
             if failed.by is not None:
                 self.replaced.labels(failed.model).inc()
+        ended = {*panel.replies, panel.streamed, *(failed.model for failed in panel.failed)}
+        for name in set(panel.called) - ended:
+            self.calls.labels(name, "cut off").inc()

@@ -1,7 +1,8 @@
 """From a request to its outcome: the router reads, models are called, one reply is returned or none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +60,13 @@ class Plan:
 
 
 class Service:
-    """A router, its pool, and what the settings say of them. Raises `ConfigError` if they do not fit each other."""
+    """A router, its pool, and what the settings say of them. Raises `ConfigError` if they do not fit each other.
 
-    def __init__(self, router, pool: Pool, settings: ServeConfig):
-        self.router, self.pool, self.settings = router, pool, settings
+    `count` is told of the calls of each query once they are over, however they ended.
+    """
+
+    def __init__(self, router, pool: Pool, settings: ServeConfig, count: Callable[[Panel], None]):
+        self.router, self.pool, self.settings, self.count = router, pool, settings, count
         self.certificate = router.certificate if settings.policy == "auto" else None
         if self.certificate is not None and settings.aggregator != "best":
             raise ConfigError(f"aggregator={settings.aggregator}, but this run has a certificate, whose policy says "
@@ -89,14 +93,14 @@ class Service:
         """Return what came of the query; raise `Refused` where every model failed that was to be asked."""
         if self.settings.aggregator == "majority":
             self.kind_of(ask)  # before anything is paid for
-        panel = Panel(self.pool, ask.body, end, list(plan.spares))
-        if plan.consultation is not None:
-            outcome = await self._consulted(plan, panel)
-        elif plan.decision.abstain:
-            outcome = Outcome(panel, None, None, None, self._certified)
-        else:
-            await panel.ask_set(plan.members)
-            outcome = await self._elected(ask, plan, panel)
+        with self._panel(ask.body, end, plan.spares) as panel:
+            if plan.consultation is not None:
+                outcome = await self._consulted(plan, panel)
+            elif plan.decision.abstain:
+                outcome = Outcome(panel, None, None, None, self._certified)
+            else:
+                await panel.ask_set(plan.members)
+                outcome = await self._elected(ask, plan, panel)
         if outcome.reply is None:
             outcome.abstained = True
             if self.settings.fallback is not None:
@@ -113,16 +117,19 @@ class Service:
         """Return the outcome, which is whole when the stream has ended, and its chunks; raise `Refused` like
         `complete`. Chunks raise `CallFailed` if the stream breaks.
         """
-        panel = Panel(self.pool, ask.body, end, list(plan.spares))
-        chunks = panel.stream(plan.members[0])
-        try:
-            first = await anext(chunks)
-        except CallFailed:
-            raise failed(panel) from None
+        over = ExitStack()
+        panel = over.enter_context(self._panel(ask.body, end, plan.spares))
+        with over:
+            chunks = panel.stream(plan.members[0])
+            try:
+                first = await anext(chunks)
+            except CallFailed:
+                raise failed(panel) from None
+            over = over.pop_all()  # there is more to come
         model = panel.called[-1]
         confidence = float(plan.estimate.models[0, self.router.models.index(model)])
         outcome = Outcome(panel, None, model, confidence, self._stands(panel), forward=plan.forward)
-        return outcome, _after(first, chunks)
+        return outcome, _after(first, chunks, over)
 
     def kind_of(self, ask: Ask) -> str:
         """Return the kind of answers that a majority compares; raise `Refused` if nobody said it."""
@@ -133,6 +140,14 @@ class Service:
 
     def close(self) -> None:
         self.forward.close()
+
+    @contextmanager
+    def _panel(self, body: dict, end: float, spares: tuple[str, ...] = ()) -> Iterator[Panel]:
+        panel = Panel(self.pool, body, end, list(spares))
+        try:
+            yield panel
+        finally:
+            self.count(panel)
 
     @property
     def _certified(self) -> bool:
@@ -198,8 +213,8 @@ class Service:
 
     async def _aside(self, name: str, body: dict, end: float) -> Panel:
         """Return the panel of one call that is not the set's."""
-        side = Panel(self.pool, body, end, [])
-        await side.ask_set([name])
+        with self._panel(body, end) as side:
+            await side.ask_set([name])
         return side
 
     async def _fall_back(self, outcome: Outcome, ask: Ask, end: float) -> None:
@@ -212,13 +227,14 @@ class Service:
         outcome.promise_stands, outcome.notes = False, {"fallback": name}
 
 
-async def _after(first: dict, rest: AsyncIterator[dict]) -> AsyncIterator[dict]:
-    try:
-        yield first
-        async for chunk in rest:
-            yield chunk
-    finally:
-        await rest.aclose()
+async def _after(first: dict, rest: AsyncIterator[dict], over: ExitStack) -> AsyncIterator[dict]:
+    with over:
+        try:
+            yield first
+            async for chunk in rest:
+                yield chunk
+        finally:
+            await rest.aclose()
 
 
 def failed(panel: Panel) -> Refused:
