@@ -1,6 +1,6 @@
 """What the server adds to a request; whether 300 requests at a time all end, in bounded memory, whatever models do.
 
-    python benchmarks/serving.py [requests=300]
+    python benchmarks/serving.py
 
 Writes its section of `docs/performance.md` in some ten minutes. The server is `scripts/serve.py` in a process of its
 own on one thread, with the default encoder; the models are loopback servers (`tests/upstream.py`) in another process;
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -35,6 +35,7 @@ sys.path.append(str(ROOT / "tests"))
 import upstream
 
 AT_A_TIME, ALONE = 300, 100
+ROUNDS = 10  # of so many requests, all models healthy, before the bad kinds come; and a few after them
 LOADS: list[float] = []  # of the machine, others' work included
 TEXTS = kitchen.generate().queries.tolist()
 SECONDS, TIMEOUT = 0.05, 3  # a healthy model thinks; a call may take
@@ -107,6 +108,12 @@ class Running:
             raise RuntimeError(f"the server ended with {code}: see server.log in the folder of its run")
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith(which))) / 1024
+
+
+    def processor(self) -> float:
+        """Return the seconds of processor time that the server has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class serving:
@@ -227,9 +234,10 @@ def alone(running: Running, model: str) -> dict[str, list[float]]:
 
 
 def row(name: str, ended: list[Ended]) -> list[str]:
+    """Return a row of the table of ends."""
     counts, times = Counter(e.how for e in ended), sorted(e.seconds for e in ended)
     ends = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
-    return [name, str(len(ended)), ends, str(sum(e.replaced for e in ended)), f"{times[len(times) // 2]:.1f}",
+    return [name, f"{len(ended):,}", ends, str(sum(e.replaced for e in ended)), f"{times[len(times) // 2]:.1f}",
             f"{times[-1]:.1f}"]
 
 
@@ -255,51 +263,64 @@ def memory_row(name: str, running: Running) -> list[str]:
     return [name, f"{running.memory('VmRSS'):.0f}", f"{running.memory('VmHWM'):.0f}"]
 
 
-def try_one(running: Running, kind: str, n: int, stream: bool, rows: list, memory: list) -> float:
-    """Send `n` requests while the models are of this kind, add what came to the tables; return USD held afterwards."""
+@dataclass
+class Seen:
+    """What came of it: how requests ended, by kind; rows on memory; processor seconds by kind; USD held afterwards."""
+
+    ended: dict[str, list[Ended]] = field(default_factory=lambda: defaultdict(list))
+    memory: list[list[str]] = field(default_factory=list)
+    processor: Counter = field(default_factory=Counter)
+    held: float = 0.0
+
+
+def try_one(running: Running, kind: str, stream: bool, seen: Seen) -> None:
+    """Send requests while the models are of this kind, and note what came of them."""
     running.become(kind)
     kill = running.models.kill if kind == "killed midway" else None
     name = f"{kind}, streams" if stream else kind
-    rows.append(row(name, asyncio.run(crowd(running.base, n, AT_A_TIME, stream, kill))))
+    before = running.processor()
+    seen.ended[name] += asyncio.run(crowd(running.base, AT_A_TIME, AT_A_TIME, stream, kill))
     LOADS.append(os.getloadavg()[0])
-    memory.append(memory_row(f"then {n:,} requests, models {name}", running))
+    seen.memory.append(memory_row(f"then {AT_A_TIME} requests, models {name}", running))
+    seen.processor[name] += running.processor() - before
     ledger = Ledger(None, running.spend)
-    held = ledger.held
+    seen.held = max(seen.held, ledger.held)
     ledger.close()
-    return held
 
 
-def main(n: int) -> None:
+def main() -> None:
     run = run_of("minilm")
-    order, rows, memory = most_asked(run), [], []
+    order, seen = most_asked(run), Seen()
     with tempfile.TemporaryDirectory() as folder:
         with serving(run, order, Path(folder)) as running:
             times = alone(running, order[0])
-            memory.append(memory_row("at rest", running))
-            for kind in tqdm(KINDS, desc="models", unit="kind"):
-                held = try_one(running, kind, n if kind == "healthy" else AT_A_TIME, False, rows, memory)
+            seen.memory.append(memory_row("at rest", running))
+            for kind in tqdm(KINDS, desc="models", unit="round"):
+                try_one(running, kind, False, seen)
         with serving(single(run), order, Path(folder)) as running:
-            memory.append(memory_row("another, of single models, at rest", running))
+            seen.memory.append(memory_row("another, of single models, at rest", running))
             for kind in tqdm(("healthy", "dying midstream"), desc="streams", unit="kind"):
-                held += try_one(running, kind, AT_A_TIME, True, rows, memory)
+                try_one(running, kind, True, seen)
     cells = {name: (statistics.median(v), sorted(v)[int(0.95 * len(v))]) for name, v in times.items()}
     latency = [[LABELS[name], f"{a:.1f}", f"{b:.1f}"] for name, (a, b) in cells.items()]
+    rows = [row(name, ended) for name, ended in seen.ended.items()]
     write_section("Serving", TEXT.format(
-        command=" ".join(["python benchmarks/serving.py", *sys.argv[1:]]), machine=machine(), alone=ALONE,
+        machine=machine(), alone=ALONE,
         latency="\n".join(markdown(["one request at a time", "median ms", "95 % ms"], latency)),
         ends="\n".join(markdown(["models", "requests", "ended", "with a replacement", "median s", "longest s"], rows)),
-        memory="\n".join(markdown(["server", "MiB", "peak MiB"], memory)), at=AT_A_TIME, timeout=TIMEOUT,
+        memory="\n".join(markdown(["server", "MiB", "peak MiB"], seen.memory)), at=AT_A_TIME, timeout=TIMEOUT,
         think=1000 * SECONDS, load=max(LOADS), cores=os.cpu_count(),
-        held=f"{held:.6f}", lost=sum("LOST" in r[2] for r in rows)))
+        held=f"{seen.held:.6f}", each=1000 * seen.processor["healthy"] / len(seen.ended["healthy"]),
+        lost=sum("LOST" in r[2] for r in rows)))
 
 
-KINDS = ("healthy", "failing", "gone", "slow", "lying", "flooding", "all slow", "killed midway")
+KINDS = (*["healthy"] * ROUNDS, "failing", "gone", "slow", "lying", "flooding", "all slow", *["healthy"] * 2,
+         "killed midway")
 LABELS = {"forward": "the encoder's forward pass", "upstream": "calls of models", "overhead": "everything else in the "
           "server", "client": "the whole, by the client's clock", "direct": "the same query straight to a model"}
-TEXT = """Made by `{command}` on {machine}, on which the server (one thread, the default encoder), the models \
-(loopback servers) and the clients ran together, beside the work of others (load average up to {load:.1f} on {cores} \
-cores). Times are by the clock. What \
-bounds the number of requests in a second here is the encoder, on what it gets of a core.
+TEXT = """Made by `python benchmarks/serving.py` on {machine}, on which the server (one thread, the default encoder), \
+the models (loopback servers) and the clients ran together, beside the work of others (load average up to {load:.1f} \
+on {cores} cores). Times are by the clock. What bounds the number of requests in a second here is processor time.
 
 ### What the server adds
 
@@ -316,7 +337,9 @@ Settings are the defaults (deadline 30 s, 64 requests at work, the others wait),
 seven; "gone" takes a request and hangs up; "lying" says that it used 10^12 tokens; "killed midway" is SIGKILL to the \
 process of all models when a third of the requests has ended. Streams are of one member each. Answers are completions, \
 abstentions included; errors are explicit ones: 502 no model replied, 503 no place became free in time, 504 the \
-deadline passed. Kinds with a request that ended in neither way: {lost}. Money still held back afterwards: {held} USD.
+deadline passed. Kinds with a request that ended in neither way: {lost}. Most money still held back after a kind: \
+{held} USD. A request to healthy models took {each:.0f} ms of the server's processor time, the forward pass and the \
+calls of its set included.
 
 {ends}
 
@@ -328,4 +351,4 @@ The whole process, libraries and router included; all kinds one after the other 
 """
 
 if __name__ == "__main__":
-    main(int(dict(a.split("=") for a in sys.argv[1:]).get("requests", AT_A_TIME)))
+    main()
