@@ -486,11 +486,14 @@ class LocalQueriesConfig:
 
     out: str = "???"  # the .jsonl file to write
     drawn: int = 80  # queries of each task that has no end, such as sums; of the others all facts are asked
+    n: int | None = None  # so many of all these, at random; None: all
     seed: int = 0  # of the queries that are drawn, and of the order of all
 
     def __post_init__(self):
         _within("drawn", self.drawn, 1)
         _within("seed", self.seed, 0)
+        if self.n is not None:
+            _within("n", self.n, 1)
 
 
 @dataclass

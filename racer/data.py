@@ -2,11 +2,14 @@
 
 import os
 import re
+from pathlib import Path
 
 from racer import formats, kitchen, near_duplicates, splits
 from racer.config import DataConfig
 from racer.errors import TableError
 from racer.table import OutcomeTable
+
+PACKAGE = Path(__file__).parent  # where the tables lie that come with it
 
 
 def load(config: DataConfig) -> OutcomeTable:
@@ -25,7 +28,11 @@ def read(config: DataConfig) -> OutcomeTable:
 
 
 def _expanded(path: str) -> str:
-    """Return the path with $VARIABLES filled in; an unset one is an error, not a folder named so."""
+    """Return the path with $VARIABLES filled in; an unset one is an error, not a folder named so.
+
+    $RACER_PACKAGE is the folder of this package, wherever it is installed.
+    """
+    path = path.replace("$RACER_PACKAGE", str(PACKAGE))
     expanded = os.path.expanduser(os.path.expandvars(path))
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:

@@ -109,6 +109,9 @@ def test_queries_are_different_readable_by_collect_and_the_same_again(tmp_path, 
     assert len({one.query for one in made}) == len({one.id for one in made}) == len(made)
     counts = Counter(one.task for one in made)
     assert counts["sums"] == 60 and counts["sequences"] == 15 and queries.make(60, seed=1) != made
+    assert queries.make(60, n=9) == made[:9]
+    with pytest.raises(ConfigError, match=f"there are {len(made)} queries"):
+        queries.make(60, n=5000)
     monkeypatch.setattr(queries, "DRAWN", {"units": queries.DRAWN["units"]})
     with pytest.raises(ConfigError, match="units has hardly more than"):
         queries.make(10 ** 4)

@@ -14,18 +14,21 @@ from racer.local.questions import ALL, DRAWN, HARD, Question
 TRIES = 200  # draws in a row without a new text, until a task has no more to ask
 
 
-def make(drawn: int = 80, seed: int = 0) -> list[Query]:
+def make(drawn: int = 80, seed: int = 0, n: int | None = None) -> list[Query]:
     """Return the queries, all different, in random order: all facts, and `drawn` of each other task (HARD: a quarter).
 
-    A function of its arguments only. Raises `ConfigError` where a task has fewer different texts than asked for.
+    With `n` only so many of them, at random. A function of its arguments only. Raises `ConfigError` where there are
+    fewer different texts than asked for.
     """
     dice = Dice(np.random.default_rng(seed))
     found = [(task, one) for task, ask in ALL.items() for one in ask(dice)]
     for task, ask in DRAWN.items():
-        n = -(-drawn // 4) if task in HARD else drawn
-        found += [(task, one) for one in _different(task, ask, dice, n)]
+        wanted = -(-drawn // 4) if task in HARD else drawn
+        found += [(task, one) for one in _different(task, ask, dice, wanted)]
+    if n is not None and n > len(found):
+        raise ConfigError(f"n={n}: there are {len(found)} queries with drawn={drawn}: draw more, or take fewer")
     return [Query(f"local-{i:05d}", one.query, one.reference, task, one.grader)
-            for i, (task, one) in enumerate(dice.shuffled(found))]
+            for i, (task, one) in enumerate(dice.shuffled(found)[:n])]
 
 
 def write(path: str | Path, queries: list[Query]) -> None:
