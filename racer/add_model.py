@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from racer import data, show, stages
 from racer import scores as scores_file
@@ -64,8 +65,7 @@ class Addition:
 
     def of_run(self) -> Scores:
         """Return the run's scores of the table's rows."""
-        place = {query: row for row, query in enumerate(self.scores.ids.tolist())}
-        return self.scores.take(np.array([place[query] for query in self.table.ids.tolist()]))
+        return self.scores.take(_places(self.scores, self.table.ids))
 
 
 def run(config: Config, old: Path, model: str | None = None, outcomes: int | None = None) -> Evaluation:
@@ -107,7 +107,7 @@ def fitted(given: Addition) -> tuple[Router, dict]:
             for x, e, rows in zip(features, said, (train, validation), strict=True)]
     width = given.vectors.shape[1]
     ridges = [np.repeat(pair, [given.known, width]) for pair in itertools.product(ON_LOGITS, ON_VECTORS)]
-    item, _ = best_link(*seen, ridges)
+    item, _ = best_link(*seen, tqdm(ridges, desc="fit", unit="ridge"))
     head = GrownHead.of(given.router.head, item.of_unscaled(mean, scale), width, _still_none(given.targets[train]))
     grown = _grown(given, head, f"{name} added from {len(train)} train outcomes")
     p, rate = _said(grown, given.vectors[validation]).models[:, -1], np.full(len(validation), y[train].mean())
@@ -178,9 +178,14 @@ def _check_texts(given: Addition) -> None:
 
 def _said_of_train(given: Addition, rows: np.ndarray) -> Estimate:
     """Return what the router says of train rows, none of them being its own neighbour: as it will speak of others."""
-    place = {query: i for i, query in enumerate(given.scores.of_split("train").ids.tolist())}
-    own = torch.tensor([place[query] for query in given.table.ids[rows].tolist()])
-    return _said(given.router, given.vectors[rows], own)
+    own = _places(given.scores.of_split("train"), given.table.ids[rows])
+    return _said(given.router, given.vectors[rows], torch.from_numpy(own))
+
+
+def _places(scores: Scores, ids: np.ndarray) -> np.ndarray:
+    """Return the row of each id in the scores (k,)."""
+    row = {query: i for i, query in enumerate(scores.ids.tolist())}
+    return np.array([row[query] for query in ids.tolist()])
 
 
 @torch.inference_mode()
