@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from scipy import special
 
 from racer import add_model, kitchen, linking, recorded, stages
@@ -21,6 +21,7 @@ from racer.estimate import Joint, quadrature
 from racer.linking import Hidden, Item, Rows, best_link, link
 from racer.newcomer import at_most, joined, newcomer
 from racer.router import Router
+from racer.router.kinds import HEADS
 from racer.table import OutcomeTable
 
 ROOT, NEW = Path(__file__).parents[1], "apprentice"
@@ -312,6 +313,27 @@ def test_a_train_query_is_not_its_own_neighbour(field_run, small_run):
             assert not torch.allclose(head(vector), as_new, atol=1e-3)
 
 
+@pytest.mark.parametrize("now", ["as it was", "tuned", "gone", "another"])
+def test_vectors_are_those_of_the_runs_own_encoder(now, small_run, tmp_path, monkeypatch):
+    config, router, texts = saved_settings(small_run), Router.load(small_run), kitchen.generate(30).queries.tolist()
+    here = replace(config, cache_dir=str(tmp_path), encoder=replace(config.encoder, freeze=now != "tuned"))
+    source = add_model.backbone.locate(config.encoder, Path(config.cache_dir))
+    other = shutil.copytree(source, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 1.1 * w for name, w in weights.items()}, other / "model.safetensors", {"format": "pt"})
+
+    def locate(*_):
+        if now == "gone":
+            raise ConfigError("the hub gave none")
+        return other if now == "another" else source
+
+    monkeypatch.setattr(add_model.backbone, "locate", locate)
+    for _ in range(2):  # made, and found again
+        np.testing.assert_allclose(add_model._vectors(here, router, texts), router.embed(texts), atol=1e-6)
+    own = add_model._source(here, router, texts)
+    assert own == (small_run / "router" / "encoder" if now in ("gone", "another") else source)
+
+
 # ---------------------------------------------------------------- what cannot be
 
 
@@ -319,6 +341,7 @@ def test_routers_whose_numbers_hang_together_are_refused(field_run, tmp_path):
     with pytest.raises(ConfigError, match=r"is routerdc: its numbers.*latent.*Train again"):
         added(field_run("routerdc"), pool(300), tmp_path)
     assert not (tmp_path / "new").exists()
+    assert {name for name, kind in HEADS.items() if not kind.grows} == {"routerdc", "softmax"}
 
 
 def test_what_cannot_be_is_said_before_anything_is_written(small_run, known, tmp_path):
