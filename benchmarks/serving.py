@@ -38,6 +38,7 @@ AT_A_TIME, ALONE = 300, 100
 ROUNDS = 10  # of so many requests, all models healthy, before the bad kinds come; and a few after them
 LOADS: list[float] = []  # of the machine, others' work included
 TEXTS = kitchen.generate().queries.tolist()
+LATE = "31.0"  # seconds: a bucket of the server's metrics, a second beyond the default deadline
 SECONDS, TIMEOUT = 0.05, 3  # a healthy model thinks; a call may take
 LIE = {"prompt_tokens": -1, "completion_tokens": 10**12}
 
@@ -109,6 +110,13 @@ class Running:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith(which))) / 1024
 
+
+    def late(self) -> tuple[int, int]:
+        """Return how many requests took more than `LATE` seconds by the server's clock, and how many came at all."""
+        text = httpx.get(f"{self.base.removesuffix('/v1')}/metrics", timeout=60).text
+        chat = r'racer_request_seconds_bucket\{le="%s",route="/v1/chat/completions"\} (\S+)'
+        within, total = (int(float(re.search(chat % re.escape(le), text)[1])) for le in (LATE, "+Inf"))
+        return total - within, total
 
     def processor(self) -> float:
         """Return the seconds of processor time that the server has taken."""
@@ -265,12 +273,18 @@ def memory_row(name: str, running: Running) -> list[str]:
 
 @dataclass
 class Seen:
-    """What came of it: how requests ended, by kind; rows on memory; processor seconds by kind; USD held afterwards."""
+    """What came of it: how requests ended, by kind; memory; processor seconds by kind; USD held; how many late."""
 
     ended: dict[str, list[Ended]] = field(default_factory=lambda: defaultdict(list))
     memory: list[list[str]] = field(default_factory=list)
     processor: Counter = field(default_factory=Counter)
     held: float = 0.0
+    late: Counter = field(default_factory=Counter)
+
+    def stop(self, running: Running) -> None:
+        """Note what a server says of itself at its end."""
+        late, total = running.late()
+        self.late.update(late=late, total=total)
 
 
 def try_one(running: Running, kind: str, stream: bool, seen: Seen) -> None:
@@ -297,10 +311,12 @@ def main() -> None:
             seen.memory.append(memory_row("at rest", running))
             for kind in tqdm(KINDS, desc="models", unit="round"):
                 try_one(running, kind, False, seen)
+            seen.stop(running)
         with serving(single(run), order, Path(folder)) as running:
             seen.memory.append(memory_row("another, of single models, at rest", running))
             for kind in tqdm(("healthy", "dying midstream"), desc="streams", unit="kind"):
                 try_one(running, kind, True, seen)
+            seen.stop(running)
     cells = {name: (statistics.median(v), sorted(v)[int(0.95 * len(v))]) for name, v in times.items()}
     latency = [[LABELS[name], f"{a:.1f}", f"{b:.1f}"] for name, (a, b) in cells.items()]
     rows = [row(name, ended) for name, ended in seen.ended.items()]
@@ -311,7 +327,7 @@ def main() -> None:
         memory="\n".join(markdown(["server", "MiB", "peak MiB"], seen.memory)), at=AT_A_TIME, timeout=TIMEOUT,
         think=1000 * SECONDS, load=max(LOADS), cores=os.cpu_count(),
         held=f"{seen.held:.6f}", each=1000 * seen.processor["healthy"] / len(seen.ended["healthy"]),
-        lost=sum("LOST" in r[2] for r in rows)))
+        late=seen.late["late"], total=seen.late["total"], le=float(LATE), lost=sum("LOST" in r[2] for r in rows)))
 
 
 KINDS = (*["healthy"] * ROUNDS, "failing", "gone", "slow", "lying", "flooding", "all slow", *["healthy"] * 2,
@@ -340,6 +356,10 @@ abstentions included; errors are explicit ones: 502 no model replied, 503 no pla
 deadline passed. Kinds with a request that ended in neither way: {lost}. Most money still held back after a kind: \
 {held} USD. A request to healthy models took {each:.0f} ms of the server's processor time, the forward pass and the \
 calls of its set included.
+
+Times are those of the clients, who count from before they connect, {at} of them at once on the same cores. By the \
+server's own clock, from the head of a request to the end of its response, {late} of {total:,} requests took more than \
+{le:.0f} s.
 
 {ends}
 

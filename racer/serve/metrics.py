@@ -6,6 +6,7 @@ from racer.pool.ledger import Ledger
 from racer.pool.panel import Panel
 
 FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)  # seconds
+WHOLE = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 31, 60, 120)  # seconds; 30 is the default deadline
 
 
 class Metrics:
@@ -16,7 +17,7 @@ class Metrics:
         made = {"registry": self.registry}
         self.requests = Counter("racer_requests", "Requests answered", ["route", "status"], **made)
         self.seconds = Histogram("racer_request_seconds", "Time from a request to the end of its response", ["route"],
-                                 **made)
+                                 buckets=WHOLE, **made)
         self.working = Gauge("racer_requests_working", "Requests at work", **made)
         self.waiting = Gauge("racer_requests_waiting", "Requests waiting for a place", **made)
         self.forward = Histogram("racer_forward_seconds", "Time of the forward pass a request was in", buckets=FAST,
