@@ -212,6 +212,16 @@ def test_the_deadline_holds_however_many_are_slow(everyone):
     assert found.json()["racer"]["cost_usd"] > 0  # they may send a bill
 
 
+def test_the_deadline_holds_while_the_router_reads(router):
+    stuck, go_on = with_sets(router, EVERYTHING), threading.Event()
+    estimate = stuck.estimate
+    stuck.estimate = lambda texts: estimate(texts) if go_on.wait(15) else None
+    with Upstream(all_say(router)) as up, Serving(stuck, up, deadline=0.3) as serving:
+        assert post(serving, chat()).status_code == 504 and not up.calls
+        go_on.set()
+        assert post(serving, chat()).status_code == 200
+
+
 def test_one_slow_member_does_not_hide_the_others(router, ranks):
     two = with_sets(router, EVERYTHING, max_size=2)
     with Upstream(all_say(router) | dict.fromkeys([r for r in ranks if r != ranks[1]], slow())) as up, \
