@@ -142,7 +142,8 @@ def loop_group(d: dict) -> dict[str, float]:
 
 def loop_joint_scores(d: dict) -> float:
     nodes, weights = (x.tolist() for x in quadrature(NODES))
-    costs, total = COVERAGE.relative_costs(None, M).tolist(), -float(d["p"][:, -1].sum())
+    costs = COVERAGE.relative_costs(COVERAGE.prices_of(None), M).tolist()
+    total = -float(d["p"][:, -1].sum())
     for logits, loadings in zip(d["logits"].tolist(), d["loadings"].tolist(), strict=True):
         right = [[1 / (1 + math.exp(-a - b * z)) for z in nodes] for a, b in zip(logits, loadings, strict=True)]
         missed, waiting = list(weights), set(range(M))
