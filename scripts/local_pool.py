@@ -1,6 +1,6 @@
 """Serve local models over the OpenAI protocol, a small LLM and programs: `python scripts/local_pool.py port=8090`.
 
-With a GGUF file of your own as one more: `'+members.mine={kind: llm, weights: model.gguf, prompt: mine.txt}'`."""
+With a GGUF file of your own as one more: `'+more.mine={kind: llm, weights: model.gguf, prompt: mine.txt}'`."""
 
 from omegaconf import DictConfig
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import uvicorn
 from conftest import composed
+from omegaconf.errors import OmegaConfBaseException
 
-from racer import prompts
+from racer import data, prompts
 from racer.collect import queries as asked
 from racer.collect.graders import grade
 from racer.config import LocalMemberConfig, LocalPoolConfig
@@ -178,6 +179,10 @@ def test_members_are_chosen_and_faults_are_named(tmp_path):
         members.build(LocalPoolConfig({}))
     with pytest.raises(ConfigError, match="kind"):
         LocalMemberConfig("oracle")
+    own = composed("+more.mine={kind: speller}", "only=[mine,calculator]", name="local_pool")
+    assert list(members.build(own)) == ["mine", "calculator"]
+    with pytest.raises(OmegaConfBaseException, match="kin"):
+        composed("+more.mine={kin: speller}", name="local_pool")
     with pytest.raises(ConfigError, match="prompt=nowhere"):
         members.build(LocalPoolConfig({"mine": LocalMemberConfig("llm", prompt="nowhere.txt")}))
 
@@ -254,3 +259,31 @@ def test_a_prompt_without_a_place_and_a_file_that_is_no_model_are_told(tmp_path)
         LanguageModel(no_model, PROMPT)
     with pytest.raises(ConfigError, match="leaves no room"):
         LanguageModel(weights.locate(PACKAGE), PROMPT, context=16)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return data.read(composed("data=local").data)
+
+
+def test_the_embedded_outcomes_are_what_was_asked_and_said(table):
+    """The queries are still those of the module, every score is that of its answer, programs say the same today."""
+    asked_of = {one.id: one for one in queries.make(n=len(table.ids))}
+    settings = composed(name="local_pool")
+    assert table.models == tuple(settings.members) and not table.simulated and table.complete_cost() is not None
+    assert len(table.ids) >= 400 and set(table.ids) == set(asked_of)
+    for row, query in enumerate(table.queries):
+        one = asked_of[table.ids[row]]
+        assert (one.query, one.reference, one.task) == (query, table.reference[row], table.task[row])
+        for column, name in enumerate(table.models):
+            answer = table.answers[row, column]
+            assert table.scores[row, column] == (answer is not None and grade(answer, one.reference, one.grader).score)
+            if (program := members.PROGRAMS.get(settings.members[name].kind)) is not None:
+                assert answer == program(query), (name, query)
+
+
+def test_no_embedded_model_is_enough(table):
+    right = table.outcomes()
+    assert right.mean(axis=0).max() < 0.6 < right.any(axis=1).mean() < 1
+    alone = right & (right.sum(axis=1, keepdims=True) == 1)
+    assert (alone.sum(axis=0) > 0).all()  # each model is the only one that is right on some query
