@@ -13,6 +13,7 @@ from racer.serve import server
 def main(cfg: DictConfig) -> None:
     settings = config.plain(cfg)
     listening = server.listen(settings.host, settings.port)  # first: it is what fails soonest
+    cli.hush()
     pool = members.build(settings)
     host, port = listening.getsockname()[:2]
     print(f"serving {', '.join(pool)} at http://{host}:{port}/v1; stop with Ctrl-C", flush=True)
