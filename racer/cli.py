@@ -18,6 +18,7 @@ from racer.config import Config, plain, register
 from racer.errors import ConfigError, RacerError
 
 POST_HOC = ("sets", "risk")  # sections that a later stage may change
+CHOSEN = ("sets.family", "sets.cost_power", "sets.null_cost")  # what sets.choose takes into its own hands
 WHERE = ("run_dir", "cache_dir", "tracking", "data.path")  # where things are: free to differ
 
 
@@ -108,10 +109,10 @@ def stage_settings(cfg: DictConfig, run: Path, also: tuple[str, ...] = ()) -> tu
     """Return the settings of a run with `sets.*` and `risk.*` as given now, and whether any of those was given.
 
     `also` names more sections, or settings, that may change. Raises `ConfigError` if a setting of the router is given
-    that differs from the run's: it cannot be changed after training.
+    that differs from the run's: it cannot be changed after training; or one that the run's `sets.choose` overrules.
     """
-    saved, changed = _saved(run), False
-    for key, value in explicit(cfg).items():
+    saved, changed, given = _saved(run), False, explicit(cfg)
+    for key, value in given.items():
         section = key.split(".")[0]
         if section in (*POST_HOC, *also):
             OmegaConf.update(saved, key, value)
@@ -119,6 +120,10 @@ def stage_settings(cfg: DictConfig, run: Path, also: tuple[str, ...] = ()) -> tu
         elif section in saved and section not in WHERE and key not in WHERE and OmegaConf.select(saved, key) != value:
             raise ConfigError(f"{key}={value} differs from this run's {OmegaConf.select(saved, key)}, which its router "
                               f"was trained with: train again with `python scripts/train.py {key}={value}`")
+    overruled = [key for key in CHOSEN if key in given]
+    if overruled and saved.sets.choose != "no" and "sets.choose" not in given:
+        raise ConfigError(f"{overruled[0]} is given, but this run's sets.choose={saved.sets.choose} takes what suits "
+                          "best: add sets.choose=no")
     return plain(saved), changed
 
 

@@ -85,6 +85,14 @@ def test_a_later_stage_takes_the_settings_of_training_but_cannot_change_them(run
     assert read(run / "calibration.json")["alpha"] == 0.1  # refused before anything was touched
 
 
+def test_what_the_run_lets_validation_rows_choose_is_not_given_in_silence(run, tmp_path):
+    script("calibrate", f"run={run}", "sets.choose=size", "risk.alpha=0.3", cwd=tmp_path)
+    said = script("calibrate", f"run={run}", "sets.family=gap", cwd=tmp_path, fails=True)
+    assert said.startswith("error: sets.family is given, but this run's sets.choose=size") and "sets.choose=no" in said
+    script("calibrate", f"run={run}", "sets.family=gap", "sets.choose=no", cwd=tmp_path)
+    assert read(run / "calibration.json")["family"] == "gap"
+
+
 def test_anyones_scores_are_calibrated_and_judged(run, tmp_path):
     scores = scores_file.load(run / "scores.npz").with_null("joint")
     np.savez(tmp_path / "theirs.npz", ids=scores.ids, split=scores.split, task=scores.task, models=scores.models,
