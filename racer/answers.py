@@ -8,7 +8,7 @@ answer speak for a right one, so normalisation removes only what never tells two
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -42,6 +42,7 @@ class Answers:
     texts: np.ndarray  # (n, M) object: verbatim, None where a model gave none
     codes: np.ndarray  # (n, M) int64: the first column of the query with an equal answer; -1: none
     options: np.ndarray  # (n,) int64: how many answers are possible, 0 where that is open
+    confidence: np.ndarray | None = None  # (n, M) float64 in [0, 1]: of each model in its own; NaN: unknown
 
     @classmethod
     def of_table(cls, table: OutcomeTable) -> "Answers | None":
@@ -60,11 +61,12 @@ class Answers:
             listed = np.array([options_in(query) for query in table.queries[rows]], dtype=np.int64)
             spanned = _span(table.answers[rows[table.split[rows] == "train"]])
             options[rows] = np.where(listed > 0, listed, spanned)
-        return cls(table.answers, codes_of(table.answers, of_row), options)
+        return cls(table.answers, codes_of(table.answers, of_row), options, table.confidence)
 
     def take(self, rows: np.ndarray) -> "Answers":
         """Return the answers of these rows (numbers or a mask), in their order."""
-        return replace(self, texts=self.texts[rows], codes=self.codes[rows], options=self.options[rows])
+        confidence = None if self.confidence is None else self.confidence[rows]
+        return Answers(self.texts[rows], self.codes[rows], self.options[rows], confidence)
 
 
 def codes_of(texts: np.ndarray, kinds: Sequence[str]) -> np.ndarray:

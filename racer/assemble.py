@@ -2,8 +2,8 @@
 
 A reader hands over two `Entries`, which may be the same one. `queries` has columns `id` and
 `query` (optional: `task`, `split`, `reference`); an id may come again as long as it says the
-same. `outcomes` has `id`, `model` and `score` (optional: `answer`, `cost`, `output_tokens`),
-one entry per (query, model); a null score is an outcome that was not recorded.
+same. `outcomes` has `id`, `model` and `score` (optional: `answer`, `cost`, `output_tokens`,
+`confidence`), one entry per (query, model); a null score is an outcome that was not recorded.
 `k` is the number of entries, `n` of queries, `M` of models.
 """
 
@@ -139,7 +139,7 @@ def assemble(queries: Entries, outcomes: Entries, *, models: Sequence[str] = (),
         ids=np.array(ids, dtype=object)[keep], queries=queries.text("query")[first], task=task,
         split=_split(queries)[first], models=tuple(names), scores=scores[cell],
         answers=_optional(outcomes.text("answer"), cell), reference=_optional(queries.text("reference"), first),
-        cost=cost, output_tokens=_amounts(outcomes, "output_tokens", cell),
+        cost=cost, output_tokens=_amounts(outcomes, "output_tokens", cell), confidence=_confidence(outcomes, cell),
         kinds={t: kind for t, kind in (kinds or {}).items() if t in set(task)}, card=card, notes=notes)
 
 
@@ -270,6 +270,14 @@ def _amounts(outcomes: Entries, column: str, cell: np.ndarray) -> np.ndarray | N
     outcomes.refuse(np.isinf(values), column, "expected a finite number; leave the cell empty where it is unknown")
     values = values[cell]
     return None if np.isnan(values).all() else values
+
+
+def _confidence(outcomes: Entries, cell: np.ndarray) -> np.ndarray | None:
+    """Return how sure models are of their own answers, (n, M) in [0, 1], NaN where unknown, or None where all are."""
+    values = outcomes.numbers("confidence")
+    outcomes.refuse((values < 0) | (values > 1), "confidence", "expected a number in [0, 1]; rescale it, leave it "
+                    "empty where it is unknown, or rename the column if it is something else")
+    return None if np.isnan(values[cell]).all() else values[cell]
 
 
 def _optional(texts: np.ndarray, at: np.ndarray) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from racer import promises as promised
-from racer.aggregate import AGGREGATORS, Aggregator
+from racer.aggregate import AGGREGATORS, CONFIDENT, Aggregator
 from racer.bounded import EVERYTHING
 from racer.errors import ConfigError
 from racer.policy import CALLING, Ladder, Played, Policy, Track, climb, play
@@ -42,7 +42,7 @@ STEP = 0.001  # in which reachable levels are found
 class Grid:
     """Which policies are tried: `cuts` per order, `thresholds` per vote, at quantiles of validation rows."""
 
-    aggregators: tuple[str, ...] = AGGREGATORS
+    aggregators: tuple[str, ...] | None = None  # None: all that the records allow
     calling: tuple[str, ...] = CALLING  # where one model is called at most, all are the same
     cuts: int = 8
     thresholds: int = 20
@@ -71,7 +71,7 @@ class Design:
         folds = np.random.default_rng(0).permutation(n) % min(FOLDS, n)
         found: list[tuple[list[Policy], Tally]] = []
         aggregators = {}
-        for name in grid.aggregators:
+        for name in grid.aggregators or votes_on(rows):
             voter = Voter.out_of_fold(name, validation, folds)
             for track in tracks(rule, rows.reference):
                 ladder = climb(track, validation, voter)
@@ -107,6 +107,11 @@ class Design:
         tier = np.floor(unanswered / (TIER * self.tally.n))
         keys = [spend, unanswered] if self.preferred(promises) == "cost" else [tier, spend]
         return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
+
+
+def votes_on(rows: Recorded) -> tuple[str, ...]:
+    """Return the votes that can be held on these rows: those that hear confidences only where some are recorded."""
+    return AGGREGATORS if rows.answers.confidence is None else AGGREGATORS + CONFIDENT
 
 
 def tracks(rule: SetRule, reference: int | None) -> list[Track]:

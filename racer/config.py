@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from racer.aggregate import AGGREGATORS
+from racer.aggregate import AGGREGATORS, CONFIDENT
 from racer.answers import ANSWER_KINDS
 from racer.certify import PREFERENCES, Grid
 from racer.coupling import JOINTS
@@ -352,7 +352,7 @@ class CertifyConfig:
     risk: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     prefer: str = "auto"  # of the certified policies: cost (cheapest) | answered (answers most) | auto: cost where
     # over_abstention or harm is promised; without, the cheapest would answer next to nobody, so the one answering most
-    aggregators: list[str] = field(default_factory=lambda: list(AGGREGATORS))  # the votes to choose from
+    aggregators: list[str] | None = None  # the votes to choose from; None: all that the recorded answers allow
     calling: list[str] = field(default_factory=lambda: list(CALLING))  # parallel | settled | sequential
     cuts: int = 8  # per order of calls, at quantiles of validation rows
     thresholds: int = 20  # per vote, the same
@@ -360,18 +360,19 @@ class CertifyConfig:
 
     def __post_init__(self):
         one_of("prefer", self.prefer, PREFERENCES)
-        choices = (("aggregators", self.aggregators, AGGREGATORS), ("calling", self.calling, CALLING))
+        choices = (("aggregators", self.aggregators, AGGREGATORS + CONFIDENT), ("calling", self.calling, CALLING))
         for name, given, allowed in choices:
-            if not given:
+            if given is not None and not given:
                 raise ConfigError(f"{name} is empty, expected some of {', '.join(allowed)}")
-            for one in given:
+            for one in given or ():
                 one_of(name, one, allowed)
         _within("cuts", self.cuts, 0)
         _within("thresholds", self.thresholds, 1)
 
     def grid(self) -> Grid:
         """Return which policies are tried."""
-        return Grid(tuple(self.aggregators), tuple(self.calling), self.cuts, self.thresholds, self.prefer)
+        votes = None if self.aggregators is None else tuple(self.aggregators)
+        return Grid(votes, tuple(self.calling), self.cuts, self.thresholds, self.prefer)
 
 
 @dataclass

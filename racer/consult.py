@@ -4,7 +4,7 @@ Nothing here calls a model: the caller does, and tells what came back.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from racer.certificate import Certificate
 from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.sequential import call
+
+Told = str | None | tuple[str | None, float | None]  # what a model answered; or that, and how sure it is
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Answer:
 class Consultation:
     """One query under way: `next` says whom to call, `tell` takes what they said, `answer` comes when nobody is next.
 
+    `hears` names the models that are also to be asked how sure they are of their answers: the vote counts it.
     `estimate` is what the router says of this one query. `kind` is one of `racer.answers.ANSWER_KINDS`, `options` the
     number of possible answers, 0 where that is open.
     """
@@ -46,6 +49,9 @@ class Consultation:
         self.options, m = np.array([options]), len(certificate.models)
         self.order, self.members = np.zeros(0, dtype=int), np.zeros((1, m), dtype=bool)
         self.texts, self.told = np.full((1, m), None, dtype=object), np.zeros((1, m), dtype=bool)
+        self.sure, votes = np.full((1, m), np.nan), certificate.aggregator
+        says = votes.evidence.says if votes is not None and votes.hears_confidence else [False] * m
+        self.hears = tuple(name for name, heard in zip(certificate.models, says, strict=True) if heard)
         if (policy := certificate.policy) is not None:
             self.estimate = policy.track.rule.estimate(estimate)
             self.s = policy.track.of_estimate(self.estimate)
@@ -53,16 +59,24 @@ class Consultation:
             self.members[0, self.order] = True
         self._judge()
 
-    def tell(self, said: Mapping[str, str | None]) -> None:
+    def tell(self, said: Mapping[str, str | None], confidence: Mapping[str, float | None] | None = None) -> None:
         """Take the answers of models that are `next`, verbatim, by name; None where a call gave none.
 
-        Raises `ConfigError` for a model that is not next.
+        `confidence`: how sure those of `hears` are themselves, in [0, 1]; None where one does not say. Raises
+        `ConfigError` for a model that is not next, for a confidence outside [0, 1], or if one that is heard is missing.
         """
+        confidence = confidence or {}
         for name, text in said.items():
             if name not in self.next:
                 raise ConfigError(f"{name} is not to be called now; next: {', '.join(self.next) or 'nobody'}")
-            column = self.certificate.models.index(name)
+            if text is not None and name in self.hears and name not in confidence:
+                raise ConfigError(f"the certified vote hears how sure {name} is of its answer: tell that too, a number "
+                                  "in [0, 1] obtained as for the recorded answers, or None if it does not say")
+            sure, column = confidence.get(name), self.certificate.models.index(name)
+            if sure is not None and not 0 <= sure <= 1:
+                raise ConfigError(f"the confidence of {name} is {sure}, expected a number in [0, 1], or None")
             self.texts[0, column], self.told[0, column] = text, True
+            self.sure[0, column] = np.nan if sure is None else sure
         self._judge()
 
     def admit(self, name: str) -> None:
@@ -97,7 +111,8 @@ class Consultation:
         policy, who = self.certificate.policy, self.members
         self.vote = Vote(np.array([-1]), np.zeros(1))
         if self.members.any():
-            votes, known = self.certificate.aggregator, (codes_of(self.texts, [self.kind]), self.options, self.estimate)
+            votes, estimate = self.certificate.aggregator, replace(self.estimate, own_confidence=self.sure)
+            known = codes_of(self.texts, [self.kind]), self.options, estimate
             if policy.calling == "parallel":
                 self.vote = votes.vote(self.members, *known)
             else:  # those who have said nothing yet are not read before they are called
@@ -148,8 +163,14 @@ def options_of(text: str, kind: str, options: int) -> int:
     return (options_in(text) or options) if kind == "choice" else 0
 
 
-def carry_out(consultation: Consultation, ask: Callable[[str], str | None]) -> Answer:
-    """Return the answer, calling `ask(model)` for each model whose turn it is."""
+def carry_out(consultation: Consultation, ask: Callable[[str], Told]) -> Answer:
+    """Return the answer, calling `ask(model)` for each model whose turn it is.
+
+    It returns what the model answered, or a pair of that and of how sure it is, which the models in `hears` must give.
+    """
     while consultation.next:
-        consultation.tell({name: ask(name) for name in consultation.next})
+        found = {name: ask(name) for name in consultation.next}
+        pairs = {name: one for name, one in found.items() if isinstance(one, tuple)}
+        consultation.tell(found | {name: text for name, (text, _) in pairs.items()},
+                          {name: sure for name, (_, sure) in pairs.items()})
     return consultation.answer

@@ -65,12 +65,17 @@ def quadrature(q: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a router says of `n` queries; `models` (n, M) in [0, 1], the rest where the router has it."""
+    """What a router says of `n` queries; `models` (n, M) in [0, 1], the rest where the router has it.
+
+    `own_confidence` is no router's: how sure the models themselves are of what they answered, NaN where they do not
+    say. It is known only once they have answered, so sets cannot depend on it, and votes may.
+    """
 
     models: np.ndarray
     learned_null: np.ndarray | None = None  # (n,)
     joint: Joint | None = None
     cost: np.ndarray | None = None  # (n, M) USD that each call is expected to cost
+    own_confidence: np.ndarray | None = None  # (n, M) in [0, 1] or NaN
 
     @classmethod
     def of_columns(cls, p: np.ndarray) -> "Estimate":
@@ -79,7 +84,8 @@ class Estimate:
 
     def take(self, rows: np.ndarray) -> "Estimate":
         """Return what is said of these rows (numbers or a mask), in their order."""
-        columns = {c: v[rows] for c in ("learned_null", "cost") if (v := getattr(self, c)) is not None}
+        columns = {c: v[rows] for c in ("learned_null", "cost", "own_confidence")
+                   if (v := getattr(self, c)) is not None}
         return Estimate(self.models[rows], joint=None if self.joint is None else self.joint.take(rows), **columns)
 
     def probabilities(self, null: str) -> np.ndarray:

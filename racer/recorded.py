@@ -2,7 +2,7 @@
 
 One row per query: `id`, `task`, `kind` (what its answers are, `racer.answers.ANSWER_KINDS`), `options` (how many
 answers are possible, 0 where that is open) and `answers`, verbatim, one per model in the order that the file's metadata
-names, null where a model gave none.
+names, null where a model gave none. With `confidence`, one per model likewise, where some model said how sure it was.
 """
 
 import json
@@ -46,8 +46,9 @@ class Recorded:
 
     @property
     def estimate(self) -> Estimate:
-        """What the router says of these rows, its null left out."""
-        return Estimate(self.scores.probabilities[:, :-1], self.scores.learned_null, self.scores.joint)
+        """What the router says of these rows, its null left out, and the models of their own answers."""
+        return Estimate(self.scores.probabilities[:, :-1], self.scores.learned_null, self.scores.joint,
+                        own_confidence=self.answers.confidence)
 
     @property
     def prices(self) -> np.ndarray:
@@ -85,9 +86,11 @@ class AnswerLog:
                 f"the model {', '.join(away)}"
             raise TableError(f"the recorded answers lack {what}: give answers=TABLE, the table that the scores are of")
         rows, columns = [place[name] for name in ids.tolist()], [self.models.index(name) for name in models]
-        texts, kind = self.answers.texts[np.ix_(rows, columns)], self.kind[rows]
+        cells, kind, sure = np.ix_(rows, columns), self.kind[rows], self.answers.confidence
+        texts = self.answers.texts[cells]
         return AnswerLog(ids, self.task[rows], kind, models,
-                         Answers(texts, codes_of(texts, kind.tolist()), self.answers.options[rows]))
+                         Answers(texts, codes_of(texts, kind.tolist()), self.answers.options[rows],
+                                 None if sure is None else sure[cells]))
 
     def tasks(self) -> dict[str, dict]:
         """Return the kind of each task's answers and the number of options that most of its queries have."""
@@ -107,6 +110,8 @@ class AnswerLog:
                    "kind": pa.array(self.kind.tolist(), pa.string()),
                    "options": pa.array(self.answers.options, pa.int64()),
                    "answers": pa.array(self.answers.texts.tolist(), pa.list_(pa.string()))}
+        if (sure := self.answers.confidence) is not None:
+            columns["confidence"] = pa.array([pa.array(row, from_pandas=True) for row in sure], pa.list_(pa.float64()))
         table = pa.table(columns).replace_schema_metadata({"models": json.dumps(self.models)})
         with whole(path) as partial:
             pq.write_table(table, partial, compression="zstd")
@@ -126,8 +131,10 @@ def load(path: str | os.PathLike) -> AnswerLog:
                                           ("id", "task", "kind", "options", "answers"))
         texts = np.empty((len(ids), len(models)), dtype=object)
         texts[:] = np.array(rows, dtype=object).reshape(texts.shape)
+        sure = table["confidence"].to_pylist() if "confidence" in table.column_names else None
+        sure = None if sure is None else np.array(sure, dtype=np.float64).reshape(texts.shape)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise TableError(f"{path} does not hold recorded answers ({type(error).__name__}: {error}): train again, or "
                          "give answers=TABLE") from None
-    answers = Answers(texts, codes_of(texts, kind), np.array(options, dtype=np.int64))
+    answers = Answers(texts, codes_of(texts, kind), np.array(options, dtype=np.int64), sure)
     return AnswerLog(np.array(ids, dtype=str), np.array(task, dtype=str), np.array(kind, dtype=str), models, answers)

@@ -20,6 +20,7 @@ from racer.errors import TableError
 SPLITS = ("train", "validation", "calibration", "test")
 OOD = "ood"  # out-of-distribution test queries: reported apart, under no promise
 KINDS = ("binary", "fraction", "probability")
+CELLS = ("scores", "answers", "cost", "output_tokens", "confidence")  # columns (n, M)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class OutcomeTable:
     `scores` (n, M) lie in [0, 1]; what they mean is the task's kind, `kinds[task]`:
     `binary` (the default), `fraction` (share of repeated attempts that were right) or
     `probability` (probability of the right option, zero when the model was wrong).
-    `cost` is USD per call. `split` is one of SPLITS or "ood", or "" where unknown.
+    `cost` is USD per call. `confidence` is how sure a model is of its own answer, however it was asked.
+    `split` is one of SPLITS or "ood", or "" where unknown.
     `notes` are sentences for the user about what reading did (rows dropped, say).
     """
 
@@ -43,6 +45,7 @@ class OutcomeTable:
     reference: np.ndarray | None = None  # (n,) str or None
     cost: np.ndarray | None = None  # (n, M) float64, NaN where unknown
     output_tokens: np.ndarray | None = None  # (n, M) float64, NaN where unknown
+    confidence: np.ndarray | None = None  # (n, M) float64 in [0, 1], NaN where a model says nothing of its answer
     kinds: dict[str, str] = field(default_factory=dict)  # task -> one of KINDS
     card: dict = field(default_factory=dict)  # name, description, simulated, prices, ...
     notes: tuple[str, ...] = ()
@@ -50,7 +53,7 @@ class OutcomeTable:
     def __post_init__(self):
         n, m = len(self.ids), len(self.models)
         shapes = dict(queries=(n,), task=(n,), split=(n,), scores=(n, m), answers=(n, m), reference=(n,),
-                      cost=(n, m), output_tokens=(n, m))
+                      cost=(n, m), output_tokens=(n, m), confidence=(n, m))
         for name, shape in shapes.items():
             column = getattr(self, name)
             if column is not None and column.shape != shape:
@@ -76,7 +79,7 @@ class OutcomeTable:
 
     def take(self, rows: np.ndarray) -> "OutcomeTable":
         """Return the table of these rows (numbers or a mask), in their order."""
-        columns = ("ids", "queries", "task", "split", "scores", "answers", "reference", "cost", "output_tokens")
+        columns = ("ids", "queries", "task", "split", "reference", *CELLS)
         return replace(self, **{c: v[rows] for c in columns if (v := getattr(self, c)) is not None})
 
     def of_models(self, names: Sequence[str]) -> "OutcomeTable":
@@ -86,9 +89,8 @@ class OutcomeTable:
             raise TableError(f"data.models is {', '.join(names)}; expected at least two different names of the table "
                              f"{self.name!r}: {', '.join(self.models)}")
         columns = [self.models.index(name) for name in names]
-        cells = ("scores", "answers", "cost", "output_tokens")
         return replace(self, models=tuple(names),
-                       **{c: v[:, columns] for c in cells if (v := getattr(self, c)) is not None})
+                       **{c: v[:, columns] for c in CELLS if (v := getattr(self, c)) is not None})
 
     def outcomes(self, right_at: float = 0.5) -> np.ndarray:
         """Return which models are right, (n, M) bool: the score, read by the kind of its task.
@@ -144,7 +146,8 @@ class OutcomeTable:
         outcomes = {"id": pa.array(np.repeat(self.ids, m), pa.string()),
                     "model": pa.array(np.tile(np.array(self.models, dtype=object), n), pa.string()),
                     "score": cells(self.scores, pa.float64()), "answer": cells(self.answers, pa.string()),
-                    "cost": cells(self.cost, pa.float64()), "output_tokens": cells(self.output_tokens, pa.int32())}
+                    "cost": cells(self.cost, pa.float64()), "output_tokens": cells(self.output_tokens, pa.int32()),
+                    "confidence": cells(self.confidence, pa.float64())}
         pq.write_table(pa.table(queries), folder / "queries.parquet", compression="zstd")
         pq.write_table(pa.table(outcomes), folder / "outcomes.parquet", compression="zstd")
         prices = {p["name"]: p for p in self.card.get("models", [])}

@@ -29,9 +29,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Aggregator:
-    """A fitted way to vote."""
+    """A fitted way to vote. `hears_confidence`: it reads `Estimate.own_confidence` of those who answered."""
 
     name: ClassVar[str]
+    hears_confidence: ClassVar[bool] = False
 
     def vote(self, members: np.ndarray, codes: np.ndarray, options: np.ndarray, estimate: Estimate) -> Vote:
         """Return the vote of `members` (n, M) bool.

@@ -172,6 +172,57 @@ def test_a_consultation_asks_one_after_the_other_and_takes_only_what_it_asked_fo
     assert at_once.answer.abstain and at_once.answer.called == ("b", "c", "a") and at_once.answer.expected_cost == 7.0
 
 
+@pytest.fixture
+def told(run, tmp_path):
+    """A run with a table whose models, but for the first, say how sure they are; they are sure where they are right."""
+    table = data.load(saved_settings(run).data)
+    rng = np.random.default_rng(0)
+    confidence = np.round(np.clip(0.4 * table.scores + rng.uniform(0.1, 0.6, table.scores.shape), 0, 1), 3)
+    confidence[rng.random(confidence.shape) < 0.2] = np.nan
+    confidence[:, 0] = np.nan
+    table = replace(table, confidence=confidence)
+    table.save(tmp_path / "told")
+    return run, table, f"answers={tmp_path / 'told'}"
+
+
+@pytest.mark.parametrize("calling", ["parallel", "sequential"])
+def test_a_vote_that_hears_confidences_gets_them_live_as_they_were_recorded(told, calling):
+    run, table, answers = told
+    certified(run, PROMISE, answers, "aggregators=[learned+confidence]", f"calling=[{calling}]")
+    router, rows = Router.load(run), columns(run)
+    where = {name: i for i, name in enumerate(table.ids.tolist())}
+    cells = [(where[rows["id"][k]], k) for k in range(12)]
+    assert router.consult(table.queries[0], task=table.task[0]).hears == table.models[1:]
+    for i, k in cells:
+        def ask(model, i=i):
+            column = table.models.index(model)
+            text, sure = table.answers[i, column], table.confidence[i, column]
+            return (text, None if np.isnan(sure) else sure) if column else text
+
+        said = router.answer(table.queries[i], ask, task=table.task[i])
+        assert (said.answer, list(said.called)) == (rows["answer"][k], rows["members"][k])
+        assert said.confidence == pytest.approx(rows["confidence"][k], abs=1e-4)
+    louder = [router.answer(table.queries[i], lambda m, i=i: (table.answers[i, table.models.index(m)], 1.0),
+                            task=table.task[i]).confidence for i, _ in cells]
+    assert not np.allclose(louder, [rows["confidence"][k] for _, k in cells], atol=0.01)
+    consultation = router.consult(table.queries[0], task=table.task[0])
+    heard = next(name for name in table.models[1:] if name in consultation.next)
+    with pytest.raises(ConfigError, match=f"how sure {heard} is of its answer: tell that too"):
+        consultation.tell({heard: "7"})
+    with pytest.raises(ConfigError, match=r"is 1\.2, expected a number in \[0, 1\]"):
+        consultation.tell({heard: "7"}, {heard: 1.2})
+    consultation.tell({heard: None})  # who gave no answer has nothing to be sure of
+
+
+def test_votes_that_hear_are_tried_where_confidences_are_recorded(told):
+    run, _, answers = told
+    with pytest.raises(ConfigError, match="table with a column `confidence`"):
+        certified(run, PROMISE, "aggregators=[best+confidence]")
+    quick = ("cuts=0", "thresholds=3", "calling=[parallel]", "aggregators=null")
+    without, with_ = (certified(run, PROMISE, *quick, *more)["policies"] for more in ((), (answers,)))
+    assert with_ > 1.5 * without
+
+
 def test_a_saved_router_takes_its_certificate_along_unless_that_has_changed(ready, tmp_path):
     router = Router.load(ready)
     saved = Router.load(router.save(tmp_path / "saved"))
@@ -309,4 +360,9 @@ def test_a_lost_answer_stays_lost_in_the_file(tmp_path):
     log.save(tmp_path / "recorded.parquet")
     back = recorded.load(tmp_path / "recorded.parquet")
     assert back.answers.texts.tolist() == texts.tolist() and back.answers.codes.tolist() == [[0, -1], [0, -1]]
-    assert back.answers.options.tolist() == [4, 0] and back.models == ("m", "k")
+    assert back.answers.options.tolist() == [4, 0] and back.models == ("m", "k") and back.answers.confidence is None
+    sure = np.array([[0.25, np.nan], [np.nan, 1.0]])
+    replace(log, answers=replace(log.answers, confidence=sure)).save(tmp_path / "recorded.parquet")
+    back = recorded.load(tmp_path / "recorded.parquet")
+    np.testing.assert_array_equal(back.answers.confidence, sure)
+    np.testing.assert_array_equal(back.aligned(np.array(["y"]), ("k", "m")).answers.confidence, [[1.0, np.nan]])

@@ -80,10 +80,10 @@ def test_score_kinds_of_another_form_are_ignored(tmp_path, kinds):
 
 
 def test_long_formats_agree(tmp_path):
-    said = [("1", 'one,\n"two"', "a", 0.1, "R", 0.5, 3), ("2", "ü 北", "a", 1, None, 0, None),
-            ("1", 'one,\n"two"', "b", 1, "S", 1e-7, 4), ("2", "ü 北", "b", 0, "R", 2, 5)]
+    said = [("1", 'one,\n"two"', "a", 0.1, "R", 0.5, 3, 0.7), ("2", "ü 北", "a", 1, None, 0, None, None),
+            ("1", 'one,\n"two"', "b", 1, "S", 1e-7, 4, 0), ("2", "ü 北", "b", 0, "R", 2, 5, 1)]
     rows = [{"id": i, "query": q, "model": m, "score": s, "task": "t", "split": "test", "reference": "R", "answer": a,
-             "cost": c, "output_tokens": k} for i, q, m, s, a, c, k in said]
+             "cost": c, "output_tokens": k, "confidence": sure} for i, q, m, s, a, c, k, sure in said]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "long.parquet")
     jsonl(tmp_path / "long.jsonl", rows)
     with open(tmp_path / "long.csv", "w", newline="", encoding="utf-8-sig") as file:
@@ -97,12 +97,13 @@ def test_long_formats_agree(tmp_path):
         assert table.answers.tolist() == [["R", "S"], [None, "R"]]
         assert table.reference.tolist() == ["R", "R"]
         np.testing.assert_array_equal(table.output_tokens, [[3, 4], [np.nan, 5]])
+        np.testing.assert_array_equal(table.confidence, [[0.7, 0], [np.nan, 1]])
         assert (set(table.task), set(table.split), table.name) == ({"t"}, {"test"}, "long")
 
 
 def test_optional_columns_may_be_absent(tmp_path):
     table = read(write(tmp_path / "t.csv", GOOD))
-    assert table.answers is table.reference is table.cost is table.output_tokens is None
+    assert table.answers is table.reference is table.cost is table.output_tokens is table.confidence is None
     assert (table.task.tolist(), table.split.tolist()) == (["all", "all"], ["", ""])
 
 
@@ -197,6 +198,7 @@ def test_faults_of_a_csv(tmp_path, content, parts):
     ("cost", "1e999", ["'1e999'", "finite"]),
     ("cost", "free", ["'free'", "expected a number"]),
     ("output_tokens", -3, ["'-3'", "zero or more"]),
+    ("confidence", 85, ["'85'", "in [0, 1]", "rename the column"]),
     ("score", [1], ["list", "flatten"]),
     ("score", float("nan"), ["'NaN'", "expected a number"]),
     ("score", "", ["query 'q' has no score of b", "data.missing=drop"]),

@@ -7,7 +7,7 @@ import pytest
 
 from racer.errors import TableError
 from racer.formats import read
-from racer.table import OutcomeTable
+from racer.table import CELLS, OutcomeTable
 
 
 def texts(*values):
@@ -23,7 +23,7 @@ def table() -> OutcomeTable:
         scores=np.array([[0.7, 0.6], [0.01, 0.0], [0.5, 0.49]]), kinds={"maths": "fraction", "choice": "probability"},
         answers=np.array([["4", None], ["B", "C"], [None, None]], dtype=object), reference=texts("4", "B", None),
         cost=np.array([[1e-5, 0.0], [np.nan, 2.0], [3.0, 4.0]]),
-        output_tokens=np.array([[1.0, np.nan], [3, 4], [5, 6]]),
+        output_tokens=np.array([[1.0, np.nan], [3, 4], [5, 6]]), confidence=np.array([[0.3, np.nan], [0, 1], [0.5, 1]]),
         card={"name": "three", "simulated": True, "models": [{"name": "a", "usd": 2}]})
 
 
@@ -34,7 +34,7 @@ def test_outcomes_follow_the_kind_of_each_task(table):
 
 def test_what_is_saved_is_read_back(table, tmp_path):
     back = read(table.save(tmp_path / "t"))
-    for name in ("ids", "queries", "task", "split", "answers", "reference", "scores", "cost", "output_tokens"):
+    for name in ("ids", "queries", "task", "split", "reference", *CELLS):
         np.testing.assert_array_equal(getattr(back, name), getattr(table, name), err_msg=name)
     assert (back.models, back.kinds, back.name, back.simulated) == (table.models, table.kinds, "three", True)
     assert back.card["models"] == [{"name": "b"}, {"name": "a", "usd": 2}]
@@ -42,9 +42,9 @@ def test_what_is_saved_is_read_back(table, tmp_path):
 
 
 def test_columns_that_no_cell_has_come_back_as_none(table, tmp_path):
-    bare = replace(table, answers=None, reference=None, cost=None, output_tokens=None, split=texts("", "", ""))
+    bare = replace(table, **dict.fromkeys(("reference", *CELLS[1:])), split=texts("", "", ""))
     back = read(bare.save(tmp_path))
-    assert back.answers is back.reference is back.cost is back.output_tokens is None
+    assert back.answers is back.reference is back.cost is back.output_tokens is back.confidence is None
     assert back.split.tolist() == ["", "", ""]
     assert back.fingerprint() == bare.fingerprint()
 

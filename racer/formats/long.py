@@ -16,7 +16,7 @@ REQUIRED = ("id", "query", "model", "score")
 def read(path: Path, missing: str) -> OutcomeTable:
     """Return the table of a file with columns `id`, `query`, `model`, `score`.
 
-    Optional columns: `task`, `split`, `reference`, `answer`, `cost` (USD), `output_tokens`.
+    Optional columns: `task`, `split`, `reference`, `answer`, `cost` (USD), `output_tokens`, `confidence`.
     Other columns are ignored. What a query says must be the same in all of its rows.
     """
     entries = {".jsonl": _jsonl, ".csv": _csv, ".parquet": parquet}[path.suffix.lower()](path)

@@ -16,7 +16,7 @@ from racer import artifact, certificate, hashing, hub
 from racer.artifact import Artifact
 from racer.certificate import Certificate
 from racer.config import EncoderConfig
-from racer.consult import Answer, Consultation, carry_out, kind_of, options_of
+from racer.consult import Answer, Consultation, Told, carry_out, kind_of, options_of
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -224,12 +224,13 @@ class Router:
         options = options_of(text, **usual) if options is None else options
         return Consultation(self.certificate, self.estimate([text]), usual["kind"], options, self.uncertified is None)
 
-    def answer(self, text: str, ask: Callable[[str], str | None], task: str | None = None, kind: str | None = None,
+    def answer(self, text: str, ask: Callable[[str], Told], task: str | None = None, kind: str | None = None,
                options: int | None = None) -> Answer:
         """Return the certified policy's answer to one query, or its abstention; `ask(model)` calls a model.
 
         It returns the model's final answer in the form of the recorded ones ("B", "42"), None where it gave none.
-        The rest is as in `consult`.
+        Where the certified vote hears how sure models are (`Consultation.hears`), it returns a pair of that answer and
+        a confidence in [0, 1], None where the model says nothing. The rest is as in `consult`.
         """
         return carry_out(self.consult(text, task, kind, options), ask)
 
