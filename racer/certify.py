@@ -10,7 +10,8 @@ The order is the Pareto front of two numbers: the validation p-value, the larges
 where no promise limits abstention, how much is left unanswered. So each policy tested is surer to fail, and cheaper,
 than those before it, and the last certified one is the cheapest.
 Policies too strict to answer enough queries for any rejection have large p-values and come late by themselves. Of
-thousands of policies some look good on validation rows by luck and fail early in the order; the procedure
+thousands of policies some look good on validation rows by luck and fail early in the order. So, where an error among
+answered is promised, the first is led in by its stricter twins (`Design.lead_in`), and the procedure
 (`racer.testing.fallback`) goes on after a failure, at a stricter level.
 """
 
@@ -24,7 +25,7 @@ from racer.aggregate import AGGREGATORS, CONFIDENT, Aggregator
 from racer.bounded import EVERYTHING
 from racer.errors import ConfigError
 from racer.policy import CALLING, Ladder, Played, Policy, Track, climb, play
-from racer.promises import Tally
+from racer.promises import ERROR, Tally
 from racer.recorded import Recorded
 from racer.rule import SetRule
 from racer.testing import all_risks, fallback, pareto_order
@@ -33,6 +34,7 @@ from racer.voters import Voter, fitted
 POWERS = (0.0, 0.5, 1.0)  # of prices in the order of calls
 FOLDS = 4
 HOPELESS = 0.95  # a validation p-value above which a policy is not tested, if any has less
+ENOUGH = 3  # times the answers that could be certified without any error: so many for a twin that leads in
 PREFERENCES = ("auto", "cost", "answered")
 TIER = 0.02  # shares of answered queries that differ by less count as equal
 STEP = 0.001  # in which reachable levels are found
@@ -90,12 +92,33 @@ class Design:
             return self.prefer
         return "cost" if any(name in promises for name in promised.BROKEN_BY_SILENCE) else "answered"
 
-    def order(self, promises: dict[str, float]) -> np.ndarray:
-        """Return the policies to test (F,), the surest first, each preferred to those before it."""
-        p = all_risks(promised.rough_p_values(self.tally, promises))
+    def order(self, promises: dict[str, float], n: int, delta: float) -> np.ndarray:
+        """Return the policies to test (F,) on `n` rows: after its `lead_in` the surest, then each preferred to those
+        before it.
+        """
+        each = promised.rough_p_values(self.tally, promises)
+        p = all_risks(each)
         front = pareto_order(np.column_stack([p, self.rank(promises)]), p)
         front = front[np.concatenate([[True], np.diff(p[front]) > 0])]  # of equals the first
-        return front[p[front] <= max(HOPELESS, p[front[0]])]
+        front = front[p[front] <= max(HOPELESS, p[front[0]])]
+        return np.concatenate([self.lead_in(front[0], promises, each, n, delta), front])
+
+    def lead_in(self, first: int, promises: dict[str, float], each: np.ndarray, n: int, delta: float) -> np.ndarray:
+        """Return stricter twins of policy `first`, with higher thresholds, the strictest first; none without ERROR.
+
+        Which of thousands looks surest on few validation rows was also lucky: its error is larger than it looks. A twin
+        that answers less errs less whatever the luck, and costs nothing where it passes: it hands its whole level on.
+        None leads in where the `n` rows of the test are no more than the validation rows. Left out are those that would
+        answer too few of them (ENOUGH), and those of which another promise is less sure, by the validation p-values
+        `each` (K, R), than all promises are of `first`.
+        """
+        if ERROR not in promises or n <= self.tally.n:
+            return np.zeros(0, dtype=int)
+        least = ENOUGH * np.log(delta) / np.log1p(-promises[ERROR])
+        others = np.array([name != ERROR for name in promises])
+        able = (self.tally.answered * n >= least * self.tally.n) & (each[:, others] <= each[first].max()).all(axis=1)
+        twins = [k for k in np.flatnonzero(able).tolist() if self.policies[k].is_stricter_twin_of(self.policies[first])]
+        return np.array(sorted(twins, key=lambda k: -self.policies[k].threshold), dtype=int)
 
     def rank(self, promises: dict[str, float]) -> np.ndarray:
         """Return the place (K,) of each policy, the most preferred first; equals share it.
@@ -207,7 +230,7 @@ def certify(design: Design, trial: Trial, promises: dict[str, float], delta: flo
     With probability 1 - delta over these rows, if they are i.i.d. and had no part in the design, no certified policy
     has a risk above its level (`racer.testing.fallback`).
     """
-    order = design.order(promises)
+    order = design.order(promises, len(trial.rows.scores.ids), delta)
     tally = trial.tally(order)
     p = promised.p_values(tally, promises)
     certified = fallback(all_risks(p), delta)

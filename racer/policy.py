@@ -10,7 +10,7 @@ Policies of one order and one aggregator see the same votes, those after each ca
 policy does is read off it, so a grid of thousands of policies costs a few votes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Policy:
         """Return how many models of each query may be called (n,): the first so many in the order of `s` (n, M+1)."""
         within = select(s[:, :-1], self.cut).sum(axis=1)
         return within if self.size is None else np.minimum(within, self.size)
+
+    def is_stricter_twin_of(self, other: "Policy") -> bool:
+        """Return whether it is the other policy, but for a higher threshold."""
+        return self.threshold > other.threshold and replace(self, threshold=other.threshold) == other
 
     def text(self, models: tuple[str, ...]) -> str:
         """Return the policy in words."""

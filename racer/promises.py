@@ -18,7 +18,8 @@ from racer.errors import ConfigError
 from racer.policy import Played
 from racer.recorded import Recorded
 
-PROMISES = ("error_among_answered", "over_abstention", "cost", "harm")
+ERROR = "error_among_answered"
+PROMISES = (ERROR, "over_abstention", "cost", "harm")
 BROKEN_BY_SILENCE = ("over_abstention", "harm")  # who never answers keeps the others
 
 
@@ -81,7 +82,7 @@ class Tally:
 
     def count(self, name: str) -> tuple[np.ndarray, np.ndarray | int]:
         """Return the errors of a promise of 0 or 1 (K,), and of how many queries."""
-        if name == "error_among_answered":
+        if name == ERROR:
             return self.wrong, self.answered
         return getattr(self, name), self.n
 
