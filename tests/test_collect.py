@@ -1,5 +1,6 @@
 """From a pool and queries to a table, against real servers: graded as it must be, nothing paid twice, no more spent."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,10 +17,12 @@ import yaml
 from upstream import Answer, Upstream, completion, fails, says
 
 from racer import formats
-from racer.collect import graders, queries, run, sandbox
+from racer.collect import graders, journal, queries, run, sandbox
+from racer.collect.asking import Asked
 from racer.collect.judge import verdict
 from racer.config import CollectConfig
 from racer.errors import ConfigError, TableError
+from racer.pool import Endpoint, Ledger
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "```python\ndef double(x):\n    return 2 * x\n```"
@@ -256,6 +259,30 @@ def test_another_prompt_is_another_request_and_a_new_model_costs_its_own_calls_o
         pool(tmp_path, up, prompt="Well: {query}")
         assert run.collect(settings(tmp_path))
     assert Counter(up.asked()) == {"x": 4, "y": 4, "z": 2}
+
+
+@pytest.mark.parametrize("options, known", [
+    ({}, "7c9b9e801f6ae3b37e8c49a0d51755b0afb9a0e2d72b23996e2b0b40b02d19e5"),
+    (dict(prompt="Well: {query}", max_tokens=7, parameters={"temperature": 0}),
+     "1523072a9b64c73dab8593b89c47e0baf5f030d643d7e3c6d99c1bdf82d215da")])
+def test_a_request_has_the_name_it_always_had(tmp_path, options, known):
+    """As in journals of earlier versions: a finished collection is not asked again by a new one."""
+    async def name() -> str:
+        one = Endpoint("x", "up/x", "http://127.0.0.1:9/v1", 1.0, 2.0, **options)
+        with journal.opened(tmp_path) as noted:
+            asked = Asked(one, Ledger(), noted)
+            return asked.request(asked.query("capital?"))
+    assert asyncio.run(name()) == known
+
+
+def test_a_prompt_is_around_queries_and_not_around_what_a_judge_is_asked(tmp_path):
+    with Upstream({"x": says("Verdict: right"), "y": says("fine")}) as up:
+        pool(tmp_path, up, prompt="Well: {query}")
+        lines(tmp_path, dict(LINES[0], grader="judge"))
+        assert run.collect(settings(tmp_path, judge="x"))
+    sent = [(call.body["model"], call.body["messages"][0]["content"]) for call in up.calls]
+    assert sorted(sent)[-1] == ("y", "Well: capital?") and ("x", "Well: capital?") in sent and len(sent) == 4
+    assert sum(text.startswith("You judge whether") and "Well" not in text for _, text in sent) == 2
 
 
 def test_a_dry_run_asks_nobody(tmp_path, capsys):

@@ -30,7 +30,7 @@ def ask(up: Upstream, body: dict = HELLO, ledger: Ledger | None = None, cache: C
         bill = Bill()
         async with pool([endpoint(up, **options)], ledger, cache) as members:
             try:
-                return await members["m"].ask(body, bill, seconds), bill.usd
+                return await members["m"].ask(members["m"].of_query(body), bill, seconds), bill.usd
             except CallFailed as failed:
                 return failed, bill.usd
     return asyncio.run(once())

@@ -672,6 +672,20 @@ def test_fusion_reads_all_answers_and_writes_one_under_no_certificate(router, ra
     assert len(members) == 2 and "judge" not in members and found.usage.total_tokens == 45
 
 
+def test_a_prompt_of_the_pool_is_around_queries_only(router, nobody):
+    two, wrapped = with_sets(router, EVERYTHING, max_size=2), {"prompt": "Well: {query}"}
+    with Upstream(all_say(router, judge=says("36"))) as up:
+        with Serving(two, up, beside=("judge",), endpoint=wrapped, aggregator="fusion", fusion="judge") as serving:
+            serving.ask(QUERY)
+        with Serving(nobody, up, beside=("judge",), endpoint=wrapped, fallback="judge") as serving:
+            serving.ask(QUERY)
+        with Serving(with_sets(router, EVERYTHING, max_size=1), up, endpoint=wrapped) as serving:
+            list(serving.ask(QUERY, stream=True))
+    *members, fusing, fallback, streamed = [call.body["messages"][0]["content"] for call in up.calls]
+    assert members == [f"Well: {QUERY}"] * 2 and fallback == streamed == f"Well: {QUERY}"
+    assert fusing.startswith("Several assistants") and "Well" not in fusing
+
+
 def test_where_fusion_fails_the_best_members_reply_counts(router):
     two = with_sets(router, EVERYTHING, max_size=2)
     with Upstream(all_say(router, judge=fails(500))) as up, \

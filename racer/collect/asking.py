@@ -24,6 +24,10 @@ class Asked:
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._same: defaultdict[tuple, asyncio.Lock] = defaultdict(asyncio.Lock)  # equal requests at the same time
 
+    def query(self, text: str) -> dict:
+        """Return the request body that a query is for this model."""
+        return self.member.of_query({"messages": [{"role": "user", "content": text}]})
+
     def request(self, body: dict) -> str:
         """Return the hash of what the endpoint is sent: another prompt, limit or parameter is another request."""
         return Cache.key(self.endpoint.api_base, self.member.fitted(body))

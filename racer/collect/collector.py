@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from racer.collect.asking import Asked
-from racer.collect.estimate import body
 from racer.collect.graders import Grade
 from racer.collect.grading import NO_VERDICT, Graders
 from racer.collect.journal import Said
@@ -79,7 +78,7 @@ class Collector:
         """Do one query with one model; return whether that is over: False if only the cap stands against it."""
         cell = query.id, asked.endpoint.name
         try:
-            said = await asked.say("answer", query.id, body(query.query))
+            said = await asked.say("answer", query.id, asked.query(query.query))
             grade = await self.graders.grade(query, said, asked.endpoint.extract)
         except CallFailed as failed:
             self.found.missing[cell] = CAPPED if failed.capped else failed.reason

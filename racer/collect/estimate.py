@@ -28,7 +28,8 @@ class Estimate:
 
 def of_answers(asked: Asked, queries: Iterable[Query], reply_tokens: int) -> Estimate:
     """Return the estimate of the answers a model has not given; `reply_tokens` long until its own length is known."""
-    bodies = [body(q.query) for q in queries if asked.known("answer", q.id, body(q.query)) is None]
+    asked_of = [(q.id, asked.query(q.query)) for q in queries]
+    bodies = [body for i, body in asked_of if asked.known("answer", i, body) is None]
     return _estimate(asked, asked.endpoint.name, bodies, reply_tokens)
 
 
@@ -37,11 +38,6 @@ def of_verdicts(asked: Asked, judge: Judge, queries: Iterable[Query], models: in
     reply = "x" * (CHARACTERS * reply_tokens)
     bodies = [judge.request(q, reply) for q in queries if q.grader == "judge"] * models
     return _estimate(asked, f"{asked.endpoint.name} (judge)", bodies, reply_tokens)
-
-
-def body(query: str) -> dict:
-    """Return the request that a query is; the pool's prompt and parameters come to it in the call."""
-    return {"messages": [{"role": "user", "content": query}]}
 
 
 def _estimate(asked: Asked, name: str, bodies: list[dict], reply_tokens: int) -> Estimate:

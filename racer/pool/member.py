@@ -57,6 +57,15 @@ class Member:
         rate = endpoint.rate  # one call at once, then evenly spaced: a full minute's calls at once would be a burst
         self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
 
+    def of_query(self, body: dict) -> dict:
+        """Return the request body that a user's query is for this model: its prompt goes around the last user message.
+
+        Requests of our own, as for a verdict, are asked as they are.
+        """
+        if self.endpoint.prompt is None:
+            return body
+        return body | {"messages": prompted(body["messages"], self.endpoint.prompt)}
+
     async def ask(self, body: dict, bill: Bill, seconds: float) -> Reply:
         """Return the reply to a request body (`messages` and parameters), within `seconds` and the endpoint's timeout.
 
@@ -106,13 +115,10 @@ class Member:
             raise CallFailed("timeout") from None
 
     def fitted(self, body: dict) -> dict:
-        """Return what the endpoint is sent: its name of the model, its parameters, its prompt, the limit of tokens."""
+        """Return what the endpoint is sent: its name of the model, its parameters, the limit of tokens."""
         sent = {k: v for k, v in (self.endpoint.parameters | body).items() if k not in TOKEN_KEYS}
         asked = [v for k in TOKEN_KEYS if (v := body.get(k)) is not None]
-        messages = body["messages"]
-        if self.endpoint.prompt is not None:
-            messages = prompted(messages, self.endpoint.prompt)
-        return sent | {"model": self.endpoint.model, "messages": messages,
+        return sent | {"model": self.endpoint.model,
                        self.endpoint.max_tokens_key: min([*asked, self.endpoint.max_tokens])}
 
     async def close(self) -> None:

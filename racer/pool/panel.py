@@ -26,12 +26,14 @@ class Panel:
     """Calls of one query with request `body`, all of them before `end` (a time of the event loop).
 
     `spares` are who comes next, best first; each takes one place at most. `seconds` is the time with a call under way.
+    `ours`: the body is a request of our own, sent as it is; else it is a user's, in the prompt of each entry.
     """
 
     pool: Pool
     body: dict
     end: float
     spares: list[str]
+    ours: bool = False
     bill: Bill = field(default_factory=Bill)
     called: list[str] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -62,7 +64,8 @@ class Panel:
         """
         while True:
             self.called.append(name)
-            chunks = self.pool.members[name].stream(self.body, self.bill, self.left)
+            member = self.pool.members[name]
+            chunks = member.stream(member.of_query(self.body), self.bill, self.left)
             try:
                 with self._clock():
                     first = await anext(chunks)
@@ -101,8 +104,10 @@ class Panel:
 
     async def _call(self, name: str) -> CallFailed | None:
         self.called.append(name)
+        member = self.pool.members[name]
+        body = self.body if self.ours else member.of_query(self.body)
         try:
-            self.replies[name] = await self.pool.members[name].ask(self.body, self.bill, self.left)
+            self.replies[name] = await member.ask(body, self.bill, self.left)
         except CallFailed as failed:
             return failed
 

@@ -142,8 +142,8 @@ class Service:
         self.forward.close()
 
     @contextmanager
-    def _panel(self, body: dict, end: float, spares: tuple[str, ...] = ()) -> Iterator[Panel]:
-        panel = Panel(self.pool, body, end, list(spares))
+    def _panel(self, body: dict, end: float, spares: tuple[str, ...] = (), ours: bool = False) -> Iterator[Panel]:
+        panel = Panel(self.pool, body, end, list(spares), ours)
         try:
             yield panel
         finally:
@@ -198,7 +198,8 @@ class Service:
             raise failed(panel)
         beside = []
         if self.settings.aggregator == "fusion" and len(panel.replies) > 1:
-            side = await self._aside(self.settings.fusion, fusion.request(self.prompt, ask.text, panel), panel.end)
+            request = fusion.request(self.prompt, ask.text, panel)
+            side = await self._aside(self.settings.fusion, request, panel.end, ours=True)
             reason = side.failed[0].error.reason if side.failed else None
             beside, notes = [side], {"fusion": {"model": self.settings.fusion, "failed": reason}}
             if reply := side.replies.get(self.settings.fusion):
@@ -211,9 +212,9 @@ class Service:
         return Outcome(panel, panel.replies.get(model), model, confidence, self._stands(panel), answer=answer,
                        notes=notes, beside=beside)
 
-    async def _aside(self, name: str, body: dict, end: float) -> Panel:
+    async def _aside(self, name: str, body: dict, end: float, ours: bool = False) -> Panel:
         """Return the panel of one call that is not the set's."""
-        with self._panel(body, end) as side:
+        with self._panel(body, end, ours=ours) as side:
             await side.ask_set([name])
         return side
 
