@@ -12,12 +12,15 @@ CONF = Path(__file__).parents[1] / "conf"
 def read(option: str, path: str | None, default: str, places: Sequence[str]) -> str:
     """Return the prompt in the file `path` that `option` names, by default that of conf.
 
-    Raises `ConfigError` if there is no such file, or one of the `places` ("{query}") is missing in it.
+    Raises `ConfigError` if there is no such text file, or one of the `places` ("{query}") is missing in it.
     """
     path = Path(path) if path else CONF / default
     if not path.is_file():
         raise ConfigError(f"{option}={path} is no file: give a text file with {', '.join(places)} in it")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{option}={path} is not text in UTF-8 ({error}): save the file as UTF-8") from None
     if lacking := [place for place in places if place not in text]:
         raise ConfigError(f"the {option.replace('_', ' ')} {path} has no {' and no '.join(lacking)}: say where they go")
     return text

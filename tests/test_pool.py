@@ -2,16 +2,30 @@
 
 import asyncio
 import json
+import math
 import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
-from upstream import Upstream, completion, dies_mid_stream, fails, floods, hangs_up, returns, says, sends, slow
+from upstream import (
+    Upstream,
+    completion,
+    dies_mid_stream,
+    fails,
+    floods,
+    hangs_up,
+    returns,
+    says,
+    sends,
+    slow,
+    token,
+    with_logprobs,
+)
 
 from racer.errors import ConfigError
-from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, Pool, file, read, usage, wire
+from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, Pool, confidence, file, read, usage, wire
 from racer.pool.failures import _wait
 from racer.pool.ledger import CapReached
 
@@ -102,6 +116,103 @@ def test_a_prompt_goes_around_the_last_user_message_only():
         ask(up, talk, prompt="Q: {query}\nA letter {only}.")
     contents = [m["content"] for m in up.calls[0].body["messages"]]
     assert contents == ["one", "two", "Q: th{r}ee\nA letter {only}."]
+
+
+# ---------------------------------------------------------------- how sure a model is
+
+
+@pytest.mark.parametrize("logprobs, sure", [
+    ({"content": [token("Pa", -0.5), token("ris", -0.25)]}, math.exp(-0.75)), ({"content": [{"logprob": 0}]}, 1.0),
+    ({"content": [{"logprob": -9999.0}]}, 0.0), ({"content": [{"logprob": -1.0}] * 9999}, 0.0),
+    *((wrong, None) for wrong in (None, True, [], "x", {}, {"content": None}, {"content": []}, {"content": {}},
+                                  {"content": [None]}, {"content": [{}]}, {"content": "text"})),
+    *(({"content": [token("a", -0.5), token("b", wrong)]}, None) for wrong in (
+        0.1, 1e-9, math.nan, math.inf, -math.inf, -10**400, "-0.5", None, True, False, [], {}))])
+def test_the_likelihood_of_a_reply_is_that_of_all_its_tokens(logprobs, sure):
+    assert confidence.likelihood(logprobs) == (None if sure is None else pytest.approx(sure))
+
+
+@pytest.mark.parametrize("top, sure", [
+    ({"A": math.log(0.6), "B": math.log(0.2)}, 0.75), ({"A": math.log(0.5)}, 1.0), ({"b": math.log(0.01)}, 0.0),
+    ({"A": math.log(0.2), " a": math.log(0.1), "(A)": math.log(0.1), "True": math.log(0.05), "(B": math.log(0.1),
+      " false": math.log(0.05), "C": math.log(0.4), "I": 5.0}, 0.75),  # what says neither is not read
+    ({"yes": -0.1, "Apple": -3.0, "": -4.0}, None), ({}, None), ({"A": -9999.0, "B": -9999.0}, None),
+    *(({"A": wrong, "B": -1.0}, None) for wrong in (0.1, math.nan, -math.inf, "x", None, True, -10**400))])
+def test_p_true_compares_what_says_a_with_what_says_b(top, sure):
+    found = confidence.p_true({"content": [token("A", -0.1, top), token("B", -0.1, {"B": -0.1})]})
+    assert found == (None if sure is None else pytest.approx(sure))
+
+
+@pytest.mark.parametrize("logprobs", [None, 1, [], {"content": 1}, {"content": [None]}, {"content": [token("A", -1)]},
+                                      {"content": [{"token": "A", "top_logprobs": "A"}]},
+                                      {"content": [{"top_logprobs": [None, {"token": 1, "logprob": -1}]}]}])
+def test_p_true_of_another_shape_is_nothing_said(logprobs):
+    assert confidence.p_true(logprobs) is None
+
+
+@pytest.mark.parametrize("reply, sure", [
+    ("85%", 0.85), ("85", 0.85), ("0.85", 0.85), (".85", 0.85), ("about 85 %, I think.", 0.85), ("1", 0.01), ("1.0", 1),
+    ("0", 0), ("100", 1), ("0.5%", 0.005), ("0.5 percent", 0.005), ("99.5", 0.995), ("First 20%, now 70%.", 0.7),
+    ("80-90%", 0.9), ("85/100", 0.85), ("85 out of 100", 0.85), ("**Probability:** 0.3\n", 0.3), ("100 %", 1),
+    ("101", None), ("-5", None), ("-0.5", None), ("1000%", None), ("high", None), ("", None), ("9" * 400, None),
+    ("v2", None), ("-" * 10**5 + " " * 10**5 + "1" * 10**5, None)])
+def test_a_verbalised_confidence_is_the_last_number(reply, sure):
+    assert confidence.verbalised(reply) == (None if sure is None else pytest.approx(sure))
+
+
+def test_a_query_asks_for_log_probabilities_where_they_are_the_confidence(tmp_path):
+    async def likely(body, answer):
+        await answer.json(with_logprobs(completion("Paris", body), token("Paris", -0.5), token("", -0.5)))
+    with Upstream({"m": likely}) as up:
+        cache = Cache(tmp_path / "cache.db")
+        first, again = (ask(up, cache=cache, confidence="likelihood")[0] for _ in range(2))
+        plain, _ = ask(up)
+        cache.close()
+    assert first.confidence == again.confidence == pytest.approx(math.exp(-1)) and again.cached
+    assert [call.body.get("logprobs") for call in up.calls] == [True, None] and plain.confidence is None
+    assert up.calls[0].body == up.calls[1].body | {"logprobs": True}
+
+
+def test_log_probabilities_of_another_shape_are_no_confidence_and_the_reply_stands():
+    async def likely(body, answer):
+        said = completion("Paris", body)
+        await answer.json(said | {"choices": [said["choices"][0] | {"logprobs": ["what", 1]}]})
+    with Upstream({"m": likely}) as up:
+        found, _ = ask(up, confidence="likelihood")
+    assert found.text == "Paris" and found.confidence is None
+
+
+def further(up: Upstream, **options):
+    """Ask the model m how sure it is of an answer; return what it says, the request, and the bill."""
+    async def once():
+        bill = Bill()
+        async with pool([endpoint(up, **options)]) as members:
+            body = members["m"].of_confidence("6 times {answer}?", "42")
+            return members["m"].sure(await members["m"].ask(body, bill, 10)), bill.usd
+    return asyncio.run(once())
+
+
+def test_p_true_is_asked_with_one_token_and_twenty_beside_it_in_a_reply_that_may_be_so_large():
+    top = {"A": math.log(0.6), "B": math.log(0.2)} | {f"{'x' * 50}{i}": -9.0 for i in range(18)}
+
+    async def judges(body, answer):
+        await answer.json(with_logprobs(completion("A", body, 90, 1), token("A", math.log(0.6), top)))
+    with Upstream({"m": judges}) as up:
+        sure, usd = further(up, confidence="p_true", prompt="Well: {query}", max_tokens_key="max_completion_tokens")
+    body = up.calls[0].body
+    assert sure == pytest.approx(0.75) and usd == pytest.approx((90 + 2) / 1e6)
+    assert (body["max_completion_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 20)
+    assert "<question>\n6 times {answer}?\n</question>" in (text := body["messages"][0]["content"])
+    assert "<proposed answer>\n42\n</proposed answer>" in text and "(A) true\n(B) false" in text and "Well" not in text
+
+
+def test_a_verbalised_confidence_is_asked_for_by_a_prompt_of_ones_own(tmp_path):
+    (tmp_path / "how.txt").write_text("{answer} to {query}: how sure?")
+    with Upstream({"m": says("I would say 70%")}) as up:
+        sure, _ = further(up, confidence="verbalised", confidence_prompt=str(tmp_path / "how.txt"), max_tokens=50)
+    body = up.calls[0].body
+    assert sure == pytest.approx(0.7) and body["max_tokens"] == 50 and "logprobs" not in body
+    assert body["messages"] == [{"role": "user", "content": "42 to 6 times {answer}?: how sure?"}]
 
 
 # ---------------------------------------------------------------- failures
@@ -419,6 +530,24 @@ def test_a_wrong_pool_file_is_an_error_that_names_the_place(tmp_path, old, new, 
     with pytest.raises(ConfigError) as error:
         read(tmp_path / "pool.yaml")
     assert says in str(error.value) and "pool.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("keys, says", [
+    ("confidence: certain", "b: confidence is certain, expected one of likelihood, p_true, verbalised"),
+    ("confidence: p_true, confidence_prompt: nowhere.txt", "b: confidence_prompt=nowhere.txt is no file"),
+    ("confidence: verbalised, confidence_prompt: HERE", "b: the confidence prompt HERE has no {answer}"),
+    ("confidence: likelihood, confidence_prompt: HERE", "b: confidence_prompt is given, but confidence is likelihood"),
+    ("confidence_prompt: HERE", "b: confidence_prompt is given, but confidence is not set"),
+    ("confidence: p_true, confidence_prompt: BYTES", "b: confidence_prompt=BYTES is not text in UTF-8")])
+def test_a_confidence_that_cannot_be_is_an_error_that_names_the_entry(tmp_path, keys, says):
+    here, other = tmp_path / "prompt.txt", tmp_path / "bytes.txt"
+    here.write_text("only {query}")
+    other.write_bytes(b"\xff{query}{answer}")
+    keys, says = (t.replace("HERE", str(here)).replace("BYTES", str(other)) for t in (keys, says))
+    (tmp_path / "pool.yaml").write_text(GOOD.replace("timeout: 3", keys))
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path / "pool.yaml")
+    assert f"pool.yaml: {says}" in str(error.value)
 
 
 def test_presets_are_found_by_name_and_every_one_is_sound():

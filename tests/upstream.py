@@ -30,6 +30,18 @@ def chunk(delta: dict, finish: str | None = None, usage: dict | None = None) -> 
         {"usage": usage} if usage else {})
 
 
+def token(text: str, logprob, top: dict | None = None) -> dict:
+    """Return a token with its log-probability and those of others in its place, as the protocol has them."""
+    tops = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in (top or {}).items()]
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": tops}
+
+
+def with_logprobs(completion: dict, *tokens: dict) -> dict:
+    """Return a completion whose one choice tells the log-probabilities of its tokens."""
+    [choice] = completion["choices"]
+    return completion | {"choices": [choice | {"logprobs": {"content": list(tokens), "refusal": None}}]}
+
+
 class Answer:
     """What is written back to one request."""
 

@@ -10,7 +10,9 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from racer import prompts
 from racer.errors import ConfigError
+from racer.pool.confidence import ASKED, PLACES, WAYS
 
 PRESETS = Path(__file__).parents[2] / "conf" / "pools"  # as conf/pool it would be a group to Hydra
 TOKEN_KEYS = ("max_tokens", "max_completion_tokens")
@@ -36,6 +38,8 @@ class Endpoint:
     max_tokens_key: str = "max_tokens"  # by which the endpoint is told: max_tokens | max_completion_tokens
     prompt: str | None = None  # template around the last user message, with {query} in it; None: as it came
     extract: str | None = None  # regular expression with one group: the final answer in a reply; None: by kind
+    confidence: str | None = None  # how sure it is of its answer, by: likelihood | p_true | verbalised; None: not asked
+    confidence_prompt: str | None = None  # file for the latter two, with {query} and {answer}; None: that in conf
     parameters: dict[str, Any] = field(default_factory=dict)  # of the request body, where a request does not say
 
     def __post_init__(self):
@@ -54,6 +58,7 @@ class Endpoint:
         if not re.match("https?://.", self.api_base):
             raise ConfigError(f"{self.name}: api_base is {self.api_base!r}, expected http://... or https://...")
         self._check_extract()
+        self._check_confidence()
 
     def _check_extract(self) -> None:
         if self.extract is None:
@@ -64,6 +69,25 @@ class Endpoint:
             raise ConfigError(f"{self.name}: extract is no regular expression ({error})") from None
         if groups != 1:
             raise ConfigError(f"{self.name}: extract has {groups} groups, expected one, around the answer")
+
+    def _check_confidence(self) -> None:
+        if self.confidence not in (None, *WAYS):
+            raise ConfigError(f"{self.name}: confidence is {self.confidence}, expected one of {', '.join(WAYS)}, or "
+                              "nothing")
+        if self.confidence_prompt is not None and self.confidence not in ASKED:
+            raise ConfigError(f"{self.name}: confidence_prompt is given, but confidence is "
+                              f"{self.confidence or 'not set'}, so that nothing is asked: set it to "
+                              f"{' or '.join(ASKED)}, or remove the prompt")
+        self.question()
+
+    def question(self) -> str | None:
+        """Return the prompt by which the model is asked how sure it is, None if it is not; raise `ConfigError`."""
+        if self.confidence not in ASKED:
+            return None
+        try:
+            return prompts.read("confidence_prompt", self.confidence_prompt, ASKED[self.confidence], PLACES)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from None
 
     def key(self) -> str | None:
         """Return the key from the environment, None where none is needed; raise `ConfigError` where it is missing."""

@@ -6,13 +6,14 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import openai
 from aiolimiter import AsyncLimiter
 from openai.types.chat import ChatCompletionChunk
 
-from racer.pool import usage, wire
+from racer.pool import confidence, usage, wire
 from racer.pool.cache import Cache
 from racer.pool.failures import CallFailed, failure
 from racer.pool.file import QUERY, TOKEN_KEYS, Endpoint
@@ -27,6 +28,8 @@ class Reply:
     """What a model said: `message` and `finish_reason` as the endpoint gave them; tokens and USD of the call.
 
     `usd` is 0 where the reply was `cached`. `stated`: the tokens are the endpoint's own count, else the worst case.
+    `logprobs` are those of its tokens, as the endpoint gave them. `confidence` is how sure the model is of it, where
+    the pool file takes that from them (`likelihood`).
     """
 
     model: str
@@ -35,6 +38,8 @@ class Reply:
     usage: usage.Usage
     usd: float
     cached: bool = False
+    logprobs: Any = None
+    confidence: float | None = None
 
     @property
     def text(self) -> str:
@@ -52,19 +57,31 @@ class Member:
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, cache: Cache | None = None):
         self.endpoint, self.ledger, self.cache = endpoint, ledger, cache
-        self._client, self._key = wire.client(endpoint), endpoint.key()
+        self._client, self._key, self._question = wire.client(endpoint), endpoint.key(), endpoint.question()
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         rate = endpoint.rate  # one call at once, then evenly spaced: a full minute's calls at once would be a burst
         self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
 
-    def of_query(self, body: dict) -> dict:
+    def of_query(self, body: dict, streamed: bool = False) -> dict:
         """Return the request body that a user's query is for this model: its prompt goes around the last user message.
 
-        Requests of our own, as for a verdict, are asked as they are.
+        Log-probabilities are asked for where its confidence is made of them, but not in a stream, of which none is
+        told. Requests of our own, as for a verdict, are asked as they are.
         """
-        if self.endpoint.prompt is None:
-            return body
-        return body | {"messages": prompted(body["messages"], self.endpoint.prompt)}
+        if self.endpoint.prompt is not None:
+            body = body | {"messages": prompted(body["messages"], self.endpoint.prompt)}
+        return body | {"logprobs": True} if self._by_likelihood and not streamed else body
+
+    def of_confidence(self, query: str, answer: str) -> dict | None:
+        """Return the request body that asks how sure the model is of its final answer, None where nothing is asked."""
+        if self._question is None:
+            return None
+        return confidence.request(self.endpoint.confidence, self._question, query, answer)
+
+    def sure(self, reply: Reply) -> float | None:
+        """Return how sure the model is, by its reply to what `of_confidence` asks; None where it does not say."""
+        by_tokens = self.endpoint.confidence == confidence.P_TRUE
+        return confidence.p_true(reply.logprobs) if by_tokens else confidence.verbalised(reply.text)
 
     async def ask(self, body: dict, bill: Bill, seconds: float) -> Reply:
         """Return the reply to a request body (`messages` and parameters), within `seconds` and the endpoint's timeout.
@@ -123,6 +140,10 @@ class Member:
 
     async def close(self) -> None:
         await self._client.close()
+
+    @property
+    def _by_likelihood(self) -> bool:
+        return self.endpoint.confidence == confidence.LIKELIHOOD
 
     def _tokens(self, body: dict) -> int:
         return body[self.endpoint.max_tokens_key]
@@ -210,9 +231,11 @@ class Member:
             message, finish = choice["message"], choice.get("finish_reason")
             text, finish = _text(message), finish if isinstance(finish, str) else "stop"
             found = usage.of(self.endpoint, body, completion.get("usage"), text)
+            logprobs = choice.get("logprobs")
         except (KeyError, IndexError, TypeError, AttributeError):
             raise CallFailed("malformed reply") from None
-        return Reply(self.endpoint.name, message, finish, found, 0.0 if cached else found.usd, cached)
+        sure = confidence.likelihood(logprobs) if self._by_likelihood else None
+        return Reply(self.endpoint.name, message, finish, found, 0.0 if cached else found.usd, cached, logprobs, sure)
 
 
 def prompted(messages: list[dict], template: str) -> list[dict]:

@@ -65,7 +65,7 @@ class Panel:
         while True:
             self.called.append(name)
             member = self.pool.members[name]
-            chunks = member.stream(member.of_query(self.body), self.bill, self.left)
+            chunks = member.stream(member.of_query(self.body, streamed=True), self.bill, self.left)
             try:
                 with self._clock():
                     first = await anext(chunks)
