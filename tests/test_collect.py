@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from upstream import Answer, Upstream, completion, fails, says
+from upstream import Answer, Upstream, completion, fails, says, token, with_logprobs
 
 from racer import formats
 from racer.collect import graders, journal, queries, run, sandbox
@@ -291,6 +292,145 @@ def test_a_dry_run_asks_nobody(tmp_path, capsys):
         lines(tmp_path, *LINES)
         assert run.collect(settings(tmp_path, dry_run=True))
     assert not up.calls and "all: 8 calls" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- how sure the models are
+
+
+def sure_of(words: dict[str, str], p: float = 0.8, tokens_out: int = 1):
+    """A model that says "Paris" with likelihood .5, and of its answer what `words` have for the query in the prompt.
+
+    Where it is asked for log-probabilities about its answer, "A" has probability `p` and "B" half of the rest.
+    """
+    async def behave(body: dict, answer: Answer) -> None:
+        text = body["messages"][0]["content"]
+        if "proposed answer" not in text:
+            said = completion("Paris", body)
+            half = token("Paris", math.log(0.5)), token("", 0.0)
+            return await answer.json(with_logprobs(said, *half) if body.get("logprobs") else said)
+        assert "<proposed answer>\nParis\n</proposed answer>" in text
+        word = next(word for query, word in words.items() if f"<question>\n{query}\n</question>" in text)
+        said = completion(word, body, 100, tokens_out)
+        top = {"A": math.log(p), "B": math.log((1 - p) / 2)}
+        await answer.json(with_logprobs(said, token(word, -0.1, top)) if body.get("logprobs") else said)
+    return behave
+
+
+def asked_of_answers(up: Upstream) -> int:
+    return sum("proposed answer" in call.body["messages"][0]["content"] for call in up.calls)
+
+
+CAPITALS = [dict(LINES[0], id=f"{i}", query=f"capital {i}?") for i in range(4)]
+WORDS = {one["query"]: f"{20 * i}%" for i, one in enumerate(CAPITALS)}
+
+
+@pytest.mark.parametrize("way, sure, usd, calls", [
+    ("likelihood", [0.5] * 4, 20, 0), ("p_true", [0.8 / 0.9] * 4, 20 + 102, 8),
+    ("verbalised", [0.0, 0.2, 0.4, 0.6], 20 + 102, 8)])
+def test_how_sure_each_model_is_stands_in_the_table_and_its_price_too(tmp_path, capsys, way, sure, usd, calls):
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up, confidence=way)
+        lines(tmp_path, *CAPITALS)
+        assert run.collect(settings(tmp_path))
+        first = len(up.calls)
+        assert run.collect(settings(tmp_path)) and len(up.calls) == first  # nothing is asked twice
+    found = formats.read(tmp_path / "out")
+    assert np.allclose(found.confidence, np.array([sure, sure]).T) and set(found.scores.ravel()) == {1.0}
+    assert np.allclose(found.cost, usd / 1e6) and (found.output_tokens == 5).all()
+    assert asked_of_answers(up) == calls and first == 8 + calls
+    said = capsys.readouterr().out
+    assert ("x (confidence): 4 calls" in said) == ("x (confidence): 0 calls" in said) == (way != "likelihood")
+
+
+def test_without_the_key_nothing_more_is_asked_and_the_table_has_no_such_column(tmp_path, capsys):
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, *CAPITALS)
+        assert run.collect(settings(tmp_path))
+    assert len(up.calls) == 8 and formats.read(tmp_path / "out").confidence is None
+    assert not any("logprobs" in call.body for call in up.calls) and "(confidence)" not in capsys.readouterr().out
+
+
+def test_of_a_reply_without_a_final_answer_and_by_a_model_that_does_not_say_nothing_is_known(tmp_path):
+    with Upstream({"x": says("hm"), "y": sure_of({"capital?": "who knows"})}) as up:
+        pool(tmp_path, up, confidence="verbalised", extract="(Paris)")
+        lines(tmp_path, LINES[0])
+        assert run.collect(settings(tmp_path)) and run.collect(settings(tmp_path))
+    found = formats.read(tmp_path / "out")
+    assert found.confidence is None and Counter(up.asked()) == {"x": 1, "y": 2}
+    assert np.allclose(found.cost, [[20e-6, 122e-6]])
+
+
+def test_a_price_is_unknown_where_the_word_on_the_answer_is_not_counted(tmp_path):
+    with Upstream({"x": sure_of(WORDS, tokens_out=2), "y": says("Paris 7")}) as up:  # of one token allowed
+        pool(tmp_path, up, confidence="p_true")
+        lines(tmp_path, CAPITALS[0])
+        assert run.collect(settings(tmp_path))
+    found = formats.read(tmp_path / "out")
+    assert found.cost is None and found.confidence[0, 0] > 0.5 and np.isnan(found.confidence[0, 1])
+    assert (found.output_tokens == 5).all()
+
+
+def test_where_the_word_on_an_answer_fails_the_outcome_stays_and_it_is_asked_again(tmp_path, capsys):
+    turns = Counter()
+    well = sure_of(WORDS)
+
+    async def behave(body: dict, answer: Answer) -> None:
+        about = "proposed answer" in body["messages"][0]["content"]
+        turns[about] += 1
+        await (fails(503) if about and turns[about] <= 3 else well)(body, answer)
+    with Upstream({"x": behave, "y": well}) as up:
+        pool(tmp_path, up, confidence="verbalised", concurrency=1)
+        lines(tmp_path, *CAPITALS)
+        assert not run.collect(settings(tmp_path))
+        said, found = capsys.readouterr().out, formats.read(tmp_path / "out")
+        assert "x: 3 missing (its confidence: status 503)" in said and "8 of 8 outcomes" in said
+        assert np.isnan(found.confidence[:, 0]).tolist() == [True] * 3 + [False] and set(found.scores.ravel()) == {1.0}
+        assert np.isnan(found.cost[:, 0]).tolist() == [True] * 3 + [False] and not np.isnan(found.cost[:, 1]).any()
+        assert run.collect(settings(tmp_path))
+    assert np.allclose(formats.read(tmp_path / "out").confidence[:, 0], [0, 0.2, 0.4, 0.6])
+    assert "x (confidence): 3 calls" in capsys.readouterr().out and turns == {False: 4, True: 7}
+
+
+def test_the_cap_holds_for_words_on_answers_too(tmp_path, capsys):
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up, confidence="verbalised", max_tokens=100)  # held: .0013 for an answer, .0017 for it
+        lines(tmp_path, *CAPITALS)
+        assert not run.collect(settings(tmp_path, budget_usd=0.0015))
+        assert "x: 4 missing (its confidence: the spend cap leaves no room)" in capsys.readouterr().out
+        assert len(up.calls) == 8 and asked_of_answers(up) == 0
+        assert run.collect(settings(tmp_path)) and len(up.calls) == 16
+
+
+def test_a_kill_between_an_answer_and_the_word_on_it_loses_nothing(tmp_path):
+    """A journal that ends anywhere: what stands in it is not asked again, what does not is."""
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up, confidence="p_true")
+        lines(tmp_path, *CAPITALS)
+        assert run.collect(settings(tmp_path))
+        path = tmp_path / "out/journal.jsonl"
+        noted, whole = path.read_bytes().splitlines(keepends=True), formats.read(tmp_path / "out")
+        assert Counter(json.loads(line)["said"]["purpose"] for line in noted) == {"answer": 8, "confidence": 8}
+        for kept in (0, 5, 9, 15):
+            path.write_bytes(b"".join(noted[:kept]) + noted[kept][:40])
+            before = len(up.calls)
+            assert run.collect(settings(tmp_path)) and len(up.calls) - before == 16 - kept
+            assert np.array_equal(formats.read(tmp_path / "out").confidence, whole.confidence)
+
+
+def test_a_journal_of_an_earlier_version_goes_on(tmp_path):
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, *CAPITALS)
+        assert run.collect(settings(tmp_path))
+        path = tmp_path / "out/journal.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert all(record["said"].pop("confidence", 0) is None for record in records)
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        assert run.collect(settings(tmp_path)) and len(up.calls) == 8
+        pool(tmp_path, up, confidence="verbalised")
+        assert run.collect(settings(tmp_path)) and len(up.calls) == 16 and asked_of_answers(up) == 8
+    assert formats.read(tmp_path / "out").confidence[1].tolist() == [0.2, 0.2]
 
 
 # ---------------------------------------------------------------- money

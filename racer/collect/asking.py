@@ -10,6 +10,7 @@ from aiolimiter import AsyncLimiter
 from racer.collect.journal import Journal, Said
 from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member
 
+CONFIDENCE = "confidence"  # the purpose of a call that asks how sure a model is of its answer
 STRIKES = 20  # calls of a model that fail one after the other, until it is given up for this run
 
 
@@ -63,7 +64,8 @@ class Asked:
                 raise
             said = Said(purpose, query, self.endpoint.name, self.request(body), reply.text, reply.finish_reason,
                         reply.usage.tokens_in, reply.usage.tokens_out, reply.usd, reply.usage.stated,
-                        round(perf_counter() - start, 3), at)
+                        round(perf_counter() - start, 3), at,
+                        self.member.sure(reply) if purpose == CONFIDENCE else reply.confidence)
             self.journal.say(said)
         self.calls, self.strikes = self.calls + 1, 0
         return said

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from racer.collect.asking import Asked
+from racer.collect.asking import CONFIDENCE, Asked
 from racer.collect.graders import Grade
 from racer.collect.grading import NO_VERDICT, Graders
 from racer.collect.journal import Said
@@ -18,21 +18,27 @@ CAPPED = "the spend cap leaves no room"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one query with one model."""
+    """What became of one query with one model.
+
+    `confidence` is how sure the model is of its answer, None where it says nothing of it. `usd` is the price of the
+    answer and of that word on it, None where an endpoint does not count tokens or the word is still to come.
+    """
 
     said: Said
     grade: Grade
+    usd: float | None
+    confidence: float | None = None
 
 
 @dataclass
 class Collected:
-    """The outcomes by (query id, model), and why the others are missing."""
+    """The outcomes by (query id, model), and why others, or the confidence in them, are missing."""
 
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def why(self) -> list[str]:
-        """Return a line for each model and reason: how many outcomes are missing."""
+        """Return a line for each model and reason: how many outcomes, or confidences, are missing."""
         found = Counter((model, reason) for (_, model), reason in self.missing.items())
         return [f"{model}: {n} missing ({reason})" for (model, reason), n in found.items()]
 
@@ -86,8 +92,31 @@ class Collector:
         if grade is None:
             self.found.missing[cell] = NO_VERDICT
             return True
-        self.found.missing.pop(cell, None)
-        self.found.outcomes[cell] = Outcome(said, grade)
-        self.bar.update()
+        over = await self._finish(asked, query, said, grade)
         self.bar.set_postfix_str(f"{self.ledger.spent:.4f} USD, {len(self.found.missing)} missing", refresh=False)
+        return over
+
+    async def _finish(self, asked: Asked, query: Query, said: Said, grade: Grade) -> bool:
+        """Note an outcome with the model's confidence, or without it if that cannot be had; return as `_cell` does."""
+        cell = query.id, asked.endpoint.name
+        self.bar.update(cell not in self.found.outcomes)
+        self.found.missing.pop(cell, None)
+        try:
+            self.found.outcomes[cell] = await _outcome(asked, query, said, grade)
+        except CallFailed as failed:
+            self.found.outcomes[cell] = Outcome(said, grade, None)
+            self.found.missing[cell] = f"its confidence: {CAPPED if failed.capped else failed.reason}"
+            return not failed.capped
         return True
+
+
+async def _outcome(asked: Asked, query: Query, said: Said, grade: Grade) -> Outcome:
+    """Return the outcome, after asking how sure the model is of its final answer, if it gave one and is to be asked."""
+    usd = said.usd if said.stated else None
+    if grade.answer is None:
+        return Outcome(said, grade, usd)
+    body = asked.member.of_confidence(query.query, grade.answer)
+    if body is None:
+        return Outcome(said, grade, usd, said.confidence)
+    word = await asked.say(CONFIDENCE, query.id, body)
+    return Outcome(said, grade, usd + word.usd if said.stated and word.stated else None, word.confidence)

@@ -20,9 +20,10 @@ FILE = "journal.jsonl"
 
 @dataclass(frozen=True)
 class Said:
-    """A reply: of whom, to which query (`id`) and request (its hash); `purpose` is `answer` or `verdict`.
+    """A reply: of whom, to which query (`id`) and request (its hash); `purpose` is `answer`, `verdict` or `confidence`.
 
-    `stated`: tokens and USD are by the endpoint's own count, else the most that the call can have taken.
+    `stated`: tokens and USD are by the endpoint's own count, else the most that the call can have taken. `confidence`
+    is how sure the model is of its answer, as far as this reply tells; None in records of earlier versions.
     """
 
     purpose: str
@@ -37,6 +38,7 @@ class Said:
     stated: bool
     seconds: float
     at: str
+    confidence: float | None = None
 
 
 class Journal:

@@ -12,10 +12,12 @@ from racer.table import OutcomeTable
 def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card: dict) -> OutcomeTable:
     """Return the table (n, M): NaN scores where an outcome is missing, never 0.
 
-    Costs and tokens are those that the endpoint counted; where it counts none they are empty. The kind of a task's
-    answers is noted if one kind of grader graded all of it, else it is text.
+    Costs and tokens are those that the endpoint counted; where it counts none they are empty. The cost is that of the
+    answer and of the model's word on it, the tokens those of the answer. The kind of a task's answers is noted if one
+    kind of grader graded all of it, else it is text.
     """
     cells = np.array([[collected.outcomes.get((q.id, one.name)) for one in pool] for q in queries], dtype=object)
+    confidence = _numbers(cells, lambda c: c.confidence)
     kinds: dict[str, set[str]] = {}
     for query in queries:
         kinds.setdefault(query.task, set()).add(KIND_OF[query.grader])
@@ -27,8 +29,9 @@ def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card
         task=_texts([q.task for q in queries]), split=_texts([""] * len(queries)),
         models=tuple(one.name for one in pool), scores=_numbers(cells, lambda c: c.grade.score),
         answers=_over(cells, lambda c: c.grade.answer), reference=_texts([q.reference or None for q in queries]),
-        cost=_numbers(cells, lambda c: c.said.usd if c.said.stated else None),
-        output_tokens=_numbers(cells, lambda c: c.said.tokens_out if c.said.stated else None), card=card)
+        cost=_numbers(cells, lambda c: c.usd),
+        output_tokens=_numbers(cells, lambda c: c.said.tokens_out if c.said.stated else None),
+        confidence=None if np.isnan(confidence).all() else confidence, card=card)
 
 
 def _texts(values: list) -> np.ndarray:

@@ -70,6 +70,8 @@ async def _run(settings: CollectConfig, pool: list[Endpoint], asked: list[Query]
         for one in {*models, judging} - {None}:
             stack.push_async_callback(one.close)
         estimates = [estimate.of_answers(one, asked, settings.reply_tokens) for one in models]
+        sure = [estimate.of_confidences(one, asked, settings.reply_tokens) for one in models]
+        estimates.extend(one for one in sure if one is not None)
         if judge is not None:
             estimates.append(estimate.of_verdicts(judging, judge, asked, len(pool), settings.reply_tokens))
         _show(estimates, ledger)
@@ -110,6 +112,7 @@ def _finish(settings: CollectConfig, found: Collected, asked: list[Query], pool:
     for line in found.why():
         print(line)
     if found.missing:
-        print("missing outcomes are not counted as wrong; start the same command again to ask for them (with a larger "
-              "budget_usd, if that stopped it), or train with data.missing=drop, which leaves these queries out")
+        print("what is missing is not counted as wrong; start the same command again to ask for it (with a larger "
+              "budget_usd, if that stopped it), or train with data.missing=drop, which leaves queries without an "
+              "outcome out")
     return not found.missing
