@@ -20,12 +20,27 @@ import numpy as np
 import openai
 import pytest
 from serving import Serving, with_sets
-from upstream import Upstream, chunk, dies_mid_stream, fails, floods, hangs_up, returns, says, sends, slow
+from upstream import (
+    Upstream,
+    chunk,
+    completion,
+    dies_mid_stream,
+    fails,
+    floods,
+    hangs_up,
+    returns,
+    says,
+    sends,
+    slow,
+    token,
+    with_logprobs,
+)
 
 from racer import Router
 from racer.bounded import EVERYTHING
 from racer.certificate import Certificate
 from racer.config import ServeConfig
+from racer.consult import Consultation
 from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.policy import Policy, Track
@@ -812,6 +827,103 @@ def test_where_tasks_differ_an_unmodified_client_gets_a_guess_without_a_promise(
     assert [one.racer["promise_stands"] for one in found] == [False, False, True]
     assert [one.racer["certificate"]["stands"] for one in found] == [False, False, True]
     assert [one.racer["answer"] for one in found] == ["36", None, "36"] and not planned["certified"]
+
+
+class Hears(Majority):
+    """A vote that is handed what models say of their own answers. What it does with that is tested elsewhere."""
+
+    hears_confidence = True
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What consultations are told beside the answers, call by call."""
+    found, tell = [], Consultation.tell
+
+    def noted(self, said, confidence=None):
+        found.append(confidence)
+        tell(self, said, confidence)
+    monkeypatch.setattr(Consultation, "tell", noted)
+    return found
+
+
+def sure(text: str, word: str = "70%", p: float = 0.6, then=None):
+    """A model that says `text` with likelihood .5, and of its own answer `word`, "A" having probability `p`, "B" .2."""
+    async def behave(body, answer):
+        if "proposed answer" in body["messages"][-1]["content"]:
+            if then is not None:
+                return await then(body, answer)
+            top = {"A": np.log(p), "B": np.log(0.2)}
+            said, tokens = completion(word, body, 100, 1), [token("A", -0.5, top)]
+        else:
+            said, tokens = completion(text, body), [token(text, np.log(0.5))]
+        await answer.json(with_logprobs(said, *tokens) if body.get("logprobs") else said)
+    return behave
+
+
+@pytest.mark.parametrize("way, said, calls", [("likelihood", [0.5, 0.5], 3), ("p_true", [0.75, 0.5], 5),
+                                              ("verbalised", [0.7, 0.3], 5)])
+def test_a_vote_that_hears_confidence_is_told_it_and_the_client_too(router, ranks, heard, way, said, calls):
+    behaviours = {ranks[0]: sure("So the answer is (C)."), ranks[1]: sure("hm"), ranks[2]: sure("C", "30%", 0.2)}
+    with Upstream(behaviours) as up, Serving(certified(router, Hears()), up, endpoint={"confidence": way}) as serving:
+        found = serving.ask(QUERY)
+        metrics = httpx.get(serving.base + "/metrics").text
+    told = {ranks[0]: pytest.approx(said[0]), ranks[1]: None, ranks[2]: pytest.approx(said[1])}
+    assert heard == [told] and found.racer["confidences"] == told  # the second gave no answer to be sure of
+    assert found.racer["promise_stands"] and found.racer["members"] == ranks[:3] and len(up.calls) == calls
+    further = [text for c in up.calls if "proposed answer" in (text := c.body["messages"][0]["content"])]
+    assert len(further) == calls - 3 and all("<proposed answer>\nC\n" in text and QUERY in text for text in further)
+    usd = (3 * 20 + (calls - 3) * 102) / 1e6
+    assert found.racer["cost_usd"] == pytest.approx(usd) and found.usage.prompt_tokens == 30 + 100 * (calls - 3)
+    assert f'racer_calls_total{{end="replied",model="{ranks[0]}"}} {1 + (calls - 3) / 2}' in metrics
+
+
+def test_one_after_the_other_each_is_asked_how_sure_it_is_before_the_next(router, ranks, heard):
+    behaviours = {name: sure("D") for name in ranks}
+    policy = certified(router, Hears(), calling="sequential")
+    with Upstream(behaviours) as up, Serving(policy, up, endpoint={"confidence": "verbalised"}) as serving:
+        found = serving.ask(QUERY, stream=True)
+        racer = list(found)[-1].racer
+    assert up.asked() == [ranks[0], ranks[0], ranks[1], ranks[1]] and racer["members"] == ranks[:2]
+    assert heard == [{ranks[0]: 0.7}, {ranks[1]: 0.7}] and racer["confidences"] == {ranks[0]: 0.7, ranks[1]: 0.7}
+
+
+@pytest.mark.parametrize("bad, reason", [(fails(500), "status 500"), (hangs_up(), "no connection")])
+def test_a_model_that_cannot_be_asked_how_sure_it_is_keeps_its_place_without_the_promise(router, ranks, heard, bad,
+                                                                                       reason):
+    behaviours = {ranks[0]: sure("C", then=bad), ranks[1]: sure("C"), ranks[2]: fails(503), ranks[3]: sure("C")}
+    with Upstream(behaviours) as up, \
+            Serving(certified(router, Hears(), threshold=0.7), up, endpoint={"confidence": "p_true"}) as serving:
+        found = serving.ask(QUERY)
+    racer = found.racer
+    assert racer["replaced"] == [{"model": ranks[0], "by": None, "reason": f"its confidence: {reason}"},
+                                 {"model": ranks[2], "by": ranks[3], "reason": "status 503"}]
+    assert racer["members"] == ranks[:4] and found.choices[0].message.content == "C" and not racer["promise_stands"]
+    first = {ranks[0]: None, ranks[1]: pytest.approx(0.75), ranks[2]: None}
+    assert heard == [first, {ranks[3]: pytest.approx(0.75)}] and racer["confidences"] == heard[0] | heard[1]
+    assert not racer["certificate"]["stands"] and racer["confidence"] == pytest.approx(3 / 4)
+
+
+def test_entries_that_say_nothing_of_their_answers_are_not_asked(router, ranks, heard):
+    with Upstream({name: sure("C") for name in ranks}) as up, Serving(certified(router, Hears()), up) as serving:
+        found = serving.ask(QUERY)
+    assert found.racer["confidences"] == dict.fromkeys(ranks[:3]) == heard[0] and len(up.calls) == 3
+    assert found.racer["promise_stands"]
+
+
+def test_a_vote_that_hears_no_confidence_asks_for_none(router, ranks, heard):
+    with Upstream({name: sure("C") for name in ranks}) as up, \
+            Serving(certified(router), up, endpoint={"confidence": "p_true"}) as serving:
+        found = serving.ask(QUERY)
+    assert "confidences" not in found.racer and heard == [None] and len(up.calls) == 3
+
+
+def test_a_fallback_leaves_told_how_sure_the_models_were(router, ranks):
+    with Upstream({name: sure(text) for name, text in zip(ranks, "ABC", strict=False)} | {"judge": says("D")}) as up, \
+            Serving(certified(router, Hears()), up, beside=("judge",), fallback="judge",
+                    endpoint={"confidence": "verbalised"}) as serving:
+        found = serving.ask(QUERY)
+    assert found.racer["fallback"] == "judge" and found.racer["confidences"] == dict.fromkeys(ranks[:3], 0.7)
 
 
 def test_sets_can_be_served_beside_a_certificate_and_other_votes_only_then(router):

@@ -1,7 +1,7 @@
 """The calls of one query: who was called, what they said, who failed, and who took their place."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,7 +14,7 @@ from racer.pool.pool import Pool
 
 @dataclass(frozen=True)
 class Failed:
-    """A model that gave no reply, and why; `by` took its place, None where nobody did."""
+    """A model that gave no reply, or no word on it, and why; `by` took its place, None where nobody did."""
 
     model: str
     error: CallFailed
@@ -26,6 +26,7 @@ class Panel:
     """Calls of one query with request `body`, all of them before `end` (a time of the event loop).
 
     `spares` are who comes next, best first; each takes one place at most. `seconds` is the time with a call under way.
+    `remarks` are what models said when they were asked how sure they are of their answers.
     `ours`: the body is a request of our own, sent as it is; else it is a user's, in the prompt of each entry.
     """
 
@@ -38,6 +39,7 @@ class Panel:
     called: list[str] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
+    remarks: list[Reply] = field(default_factory=list)
     seconds: float = 0.0
     streamed: str | None = None  # whose reply came as a stream, to its end
 
@@ -57,6 +59,16 @@ class Panel:
         with self._clock():
             found = await asyncio.gather(*map(self._call, names))
         return {name: failed for name, failed in zip(names, found, strict=True) if failed is not None}
+
+    async def ask_how_sure(self, query: str, answers: Mapping[str, str]) -> dict[str, float | None]:
+        """Return how sure each of these models is of its final answer to the query, None where it does not say.
+
+        Those that are to be asked are asked at the same time. A call that fails is noted as failed; nobody takes the
+        place, for the answer is there.
+        """
+        with self._clock():
+            found = await asyncio.gather(*(self._how_sure(name, query, text) for name, text in answers.items()))
+        return dict(zip(answers, found, strict=True))
 
     async def stream(self, name: str) -> AsyncIterator[dict]:
         """Yield the chunks of one member, or of the spare that takes its place; raise `CallFailed` if nobody is left,
@@ -110,6 +122,18 @@ class Panel:
             self.replies[name] = await member.ask(body, self.bill, self.left)
         except CallFailed as failed:
             return failed
+
+    async def _how_sure(self, name: str, query: str, answer: str) -> float | None:
+        member = self.pool.members[name]
+        if (body := member.of_confidence(query, answer)) is None:
+            return self.replies[name].confidence
+        try:
+            self.remarks.append(remark := await member.ask(body, self.bill, self.left))
+        except CallFailed as failed:
+            why = CallFailed(f"its confidence: {failed.reason}", refused=failed.refused, capped=failed.capped)
+            self.failed.append(Failed(name, why, None))
+            return None
+        return member.sure(remark)
 
     @contextmanager
     def _clock(self):

@@ -39,7 +39,8 @@ class Metrics:
 
     def count_calls(self, panel: Panel) -> None:
         """Count the calls of one query, however it ended; those that neither replied nor failed were cut off."""
-        for name, reply in panel.replies.items():
+        for reply in (*panel.replies.values(), *panel.remarks):
+            name = reply.model
             self.calls.labels(name, "cached" if reply.cached else "replied").inc()
             if not reply.cached:
                 self.tokens.labels(name, "in").inc(reply.usage.tokens_in)

@@ -42,6 +42,7 @@ class Outcome:
     def all_replies(self) -> Iterator[Reply]:
         for panel in (self.panel, *self.beside):
             yield from panel.replies.values()
+            yield from panel.remarks
 
     def record(self) -> dict:
         """Return the object `racer` of a completion."""
@@ -53,5 +54,5 @@ class Outcome:
 
 
 def replaced(panel: Panel) -> list[dict]:
-    """Return who failed, why, and who took the place."""
+    """Return who failed, or could not be asked how sure it is, why, and who took the place."""
     return [{"model": f.model, "by": f.by, "reason": f.error.reason} for f in panel.failed]

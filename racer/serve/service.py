@@ -95,7 +95,7 @@ class Service:
             self.kind_of(ask)  # before anything is paid for
         with self._panel(ask.body, end, plan.spares) as panel:
             if plan.consultation is not None:
-                outcome = await self._consulted(plan, panel)
+                outcome = await self._consulted(ask, plan, panel)
             elif plan.decision.abstain:
                 outcome = Outcome(panel, None, None, None, self._certified)
             else:
@@ -182,16 +182,17 @@ class Service:
             return guess_of(self.certificate, ask.text), True
         return kind_of(self.certificate, task), False
 
-    async def _consulted(self, plan: Plan, panel: Panel) -> Outcome:
+    async def _consulted(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
         consultation = plan.consultation
-        await certified.consult(consultation, panel)
+        sure = await certified.consult(consultation, panel, ask.text)
         if panel.called and not panel.replies:
             raise failed(panel)
         answer, stands = consultation.answer, consultation.certified and not panel.failed
         model = None if answer.abstain else self.router.models[int(consultation.vote.model[0])]
+        notes = {"guessed_kind": plan.guessed} if plan.guessed else {}
+        notes |= {} if sure is None else {"confidences": sure}
         return Outcome(panel, panel.replies.get(model), model, answer.confidence, stands,
-                       certified.told(self.certificate, stands), answer.answer,
-                       notes={"guessed_kind": plan.guessed} if plan.guessed else {})
+                       certified.told(self.certificate, stands), answer.answer, notes=notes)
 
     async def _elected(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
         if not panel.replies:
@@ -225,7 +226,7 @@ class Service:
         if not side.replies:
             raise failed(side)
         outcome.reply, outcome.model, outcome.confidence, outcome.answer = side.replies[name], name, None, None
-        outcome.promise_stands, outcome.notes = False, {"fallback": name}
+        outcome.promise_stands, outcome.notes = False, outcome.notes | {"fallback": name}
 
 
 async def _after(first: dict, rest: AsyncIterator[dict], over: ExitStack) -> AsyncIterator[dict]:
