@@ -1,8 +1,12 @@
 """The local pool: programs and server without the LLM, which is tested where it is installed."""
 
+import asyncio
+import functools
+import math
 import re
 import threading
 from collections import Counter
+from dataclasses import replace
 from importlib.util import find_spec
 
 import httpx
@@ -21,8 +25,10 @@ from racer.local import app, calculator, calendar, lookup, members, queries, spe
 from racer.local.language_model import LanguageModel, TooLong
 from racer.local.member import UNKNOWN, Program
 from racer.local.nearest import Nearest
-from racer.pool import read
+from racer.pool import Endpoint, Pool, read
+from racer.pool.panel import Panel
 from racer.serve import server
+from racer.serve.endpoint import Said
 
 PACKAGE = LocalMemberConfig().weights
 LACKING = [name for name in ("llama_cpp", PACKAGE) if find_spec(name) is None]
@@ -120,7 +126,7 @@ def test_queries_are_different_readable_by_collect_and_the_same_again(tmp_path, 
 
 @pytest.fixture
 def base():
-    pool = {"adder": Program(calculator.answer), "speller": Program(speller.answer), "deaf": Deaf()}
+    pool = {"adder": Program(calculator.answer), "speller": Program(speller.answer), "deaf": Deaf(), "poet": Poet()}
     listening = server.listen("127.0.0.1", 0)
     served = uvicorn.Server(uvicorn.Config(app.build(pool), log_config=None, access_log=False))
     thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -131,21 +137,50 @@ def base():
 
 
 class Deaf:
-    def say(self, query, max_tokens):
+    def say(self, query, max_tokens, logprobs=False):
         raise TooLong("too long for me")
+
+
+class Poet:
+    def say(self, query, max_tokens, logprobs=False):
+        return Said("O!", 1, 2, logprobs=(("O", -0.5), ("!", -0.25)))
 
 
 def test_members_answer_behind_the_protocol(base):
     from openai import OpenAI
 
     client = OpenAI(base_url=base, api_key="none")
-    assert [one.id for one in client.models.list()] == ["adder", "speller", "deaf"]
+    assert [one.id for one in client.models.list()] == ["adder", "speller", "deaf", "poet"]
     messages = [{"role": "user", "content": "What is 7 plus 5?"}]
     found = client.chat.completions.create(model="adder", messages=messages)
     assert (found.choices[0].message.content, found.choices[0].finish_reason) == ("12", "stop")
     assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (5, 1, 6)
     stream = client.chat.completions.create(model="speller", messages=messages, stream=True)
     assert "".join(c.choices[0].delta.content or "" for c in stream if c.choices) == UNKNOWN
+
+
+def test_log_probabilities_are_told_where_they_are_asked_for_and_known(base):
+    """The official client reads them as those of any provider; a member without them says none."""
+    from openai import OpenAI
+
+    ask = functools.partial(OpenAI(base_url=base, api_key="none").chat.completions.create,
+                            messages=[{"role": "user", "content": "What is 7 plus 5?"}])
+    told = ask(model="poet", logprobs=True).choices[0].logprobs.content
+    [streamed] = [c for c in ask(model="poet", logprobs=True, stream=True) if c.choices and c.choices[0].logprobs]
+    assert [(t.token, t.logprob, t.top_logprobs) for t in told] == [("O", -0.5, []), ("!", -0.25, [])]
+    assert streamed.choices[0].logprobs.content == told
+    assert ask(model="poet").choices[0].logprobs is None is ask(model="adder", logprobs=True).choices[0].logprobs
+
+
+def test_a_pool_reads_how_sure_a_member_is(base):
+    async def ask() -> list:
+        async with Pool([Endpoint(name, name, base, 1.0, 1.0, confidence="likelihood") for name in ("poet", "adder")
+                         ]) as pool:
+            panel = Panel(pool, {"messages": [{"role": "user", "content": "What is 7 plus 5?"}]},
+                          asyncio.get_running_loop().time() + 10, [])
+            await panel.ask_each(pool.members)
+            return await panel.ask_how_sure("What is 7 plus 5?", {"poet": "O!", "adder": "12"})
+    assert asyncio.run(ask()) == {"poet": pytest.approx(math.exp(-0.75)), "adder": None}
 
 
 @pytest.mark.parametrize(("change", "status", "why"), [
@@ -230,6 +265,34 @@ def test_the_llm_says_the_same_whatever_was_asked_before(gemma):
     again = [gemma.say(text, 8) for text in reversed(texts)]
     gemma._prefix_is_read = False  # as after loading
     assert first == again[::-1] and gemma.say(texts[0], 8) == first[0]
+
+
+@needs_llm
+def test_the_llm_tells_the_log_probability_of_each_token_and_says_the_same(gemma):
+    """Against the library's own logits of a whole text, read once more and in one piece."""
+    query = "What is the capital of France?"
+    said, plain = gemma.say(query, 8, logprobs=True), gemma.say(query, 8)
+    assert plain.logprobs is None and replace(said, logprobs=None) == plain
+    pieces, logprobs = zip(*said.logprobs, strict=True)
+    assert pieces == (" Paris", "\n\n") and said.tokens_out == 2
+    whole = gemma._tokens(PROMPT.replace("{query}", query))
+    other = type(gemma._llama)(model_path=str(weights.locate(PACKAGE)), n_ctx=128, logits_all=True, verbose=False)
+    other.eval(whole + gemma._llama.tokenize(b" Paris\n\n", add_bos=False))
+    rows = other.scores[len(whole) - 1:len(whole) + 1].astype(np.float64)
+    chosen = rows.argmax(axis=1)
+    wanted = rows.max(axis=1) - rows.max() - np.log(np.exp(rows - rows.max()).sum(axis=1))
+    other.close()
+    assert list(chosen) == gemma._llama.tokenize(b" Paris\n\n", add_bos=False)
+    assert np.allclose(logprobs, wanted, atol=0.05) and all(value < 0 for value in logprobs)
+
+
+@needs_llm
+def test_the_llm_tells_the_end_of_a_text_too_and_nothing_beyond_its_limit(gemma, monkeypatch):
+    monkeypatch.setattr(gemma._llama, "token_eos", lambda: gemma._llama.tokenize(b"\n\n", add_bos=False)[0])
+    ended, cut = (gemma.say("What is the capital of France?", n, logprobs=True) for n in (8, 1))
+    assert [text for text, _ in ended.logprobs] == [" Paris", ""] and not ended.cut
+    assert [text for text, _ in cut.logprobs] == [" Paris"] and cut.cut
+    assert cut.logprobs[0] == ended.logprobs[0]
 
 
 @needs_llm

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import uvicorn
 from conftest import composed
 from serving import Serving
+from starlette.testclient import TestClient
 
 from racer import Router, kitchen, stages
 from racer.cli import saved_settings
 from racer.config import CertifyConfig, PromisesConfig
 from racer.errors import TableError
+from racer.pool import confidence
 from racer.serve import replay, server
 
 ROWS = 25
@@ -90,6 +93,21 @@ def test_only_what_was_recorded_is_known(table, upstream):
     assert found["usage"]["completion_tokens"] == table.output_tokens[5, 2]
 
 
+def test_a_recorded_confidence_is_read_back_by_its_likelihood(table):
+    rng = np.random.default_rng(1)
+    sure = rng.uniform(size=table.scores.shape)
+    sure[0], sure[1, 0], sure[1, 1] = np.nan, 0.0, 1.0
+    replayed = TestClient(replay.build(replace(table, confidence=sure)))
+
+    def read(row, column, **more):
+        body = {"model": table.models[column], "messages": [{"role": "user", "content": table.queries[row]}]} | more
+        [choice] = replayed.post("/v1/chat/completions", json=body).json()["choices"]
+        return confidence.likelihood(choice.get("logprobs"))
+    found = np.array([[read(i, m, logprobs=True) for m in range(len(table.models))] for i in range(9)], dtype=float)
+    assert np.allclose(found, sure[:9], rtol=1e-12, atol=0, equal_nan=True) and np.isnan(found[0]).all()
+    assert read(3, 0) is None and read(1, 0, logprobs=True) == 0.0
+
+
 def test_the_preset_of_the_kitchen_names_its_models(table):
     from racer.pool import read
 
@@ -98,7 +116,5 @@ def test_the_preset_of_the_kitchen_names_its_models(table):
 
 
 def test_a_table_without_answers_cannot_be_replayed(table):
-    from dataclasses import replace
-
     with pytest.raises(TableError, match="no answers"):
         replay.build(replace(table, answers=None))

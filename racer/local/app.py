@@ -11,9 +11,9 @@ from racer.serve.request import Refused
 
 def build(members: dict[str, Member]) -> Starlette:
     """Return the application in which each member answers under its name; a query that is too long is a 400."""
-    def say(model: str, query: str, max_tokens: int) -> Said:
+    def say(model: str, query: str, max_tokens: int, logprobs: bool) -> Said:
         try:
-            return members[model].say(query, max_tokens)
+            return members[model].say(query, max_tokens, logprobs)
         except TooLong as error:
             raise Refused(400, str(error), param="messages") from None
     return endpoint.build(say, list(members))

@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from racer.errors import ConfigError
 from racer.serve.endpoint import Said
 
@@ -38,15 +40,19 @@ class LanguageModel:
                               "query: raise context or shorten the prompt")
         self._read_prefix()
 
-    def say(self, query: str, max_tokens: int) -> Said:
-        """Return the line that the model adds; raise `TooLong` if prompt, query and `max_tokens` exceed the context."""
+    def say(self, query: str, max_tokens: int, logprobs: bool = False) -> Said:
+        """Return the line that the model adds; raise `TooLong` if prompt, query and `max_tokens` exceed the context.
+
+        With `logprobs` those of all tokens written are told, of the one that ended the line too: that takes time, a
+        sum over the vocabulary for each.
+        """
         tokens = self._tokens(self._prompt.replace(QUERY, query))
         if len(tokens) + max_tokens > self._context:
             raise TooLong(f"{len(tokens)} tokens of prompt and query and {max_tokens} of an answer are more than the "
                           f"context of {self._context}")
         with self._lock:
             self._read(tokens)
-            return self._write(len(tokens), max_tokens)
+            return self._write(len(tokens), max_tokens, logprobs)
 
     def close(self) -> None:
         self._llama.close()
@@ -70,21 +76,32 @@ class LanguageModel:
         self._llama.n_tokens = n  # forget the last query; eval clears what lies behind it
         self._llama.eval(tokens[n:])
 
-    def _write(self, tokens_in: int, max_tokens: int) -> Said:
+    def _write(self, tokens_in: int, max_tokens: int, logprobs: bool) -> Said:
         written: list[int] = []
-        text, stop = b"", self._stop.encode()
+        text, stop, told = b"", self._stop.encode(), []
         while len(written) < max_tokens:
             token = self._llama.sample(temp=0.0)
+            ends = token == self._llama.token_eos()
+            piece = b"" if ends else self._llama.detokenize([token], prev_tokens=written)
             written.append(token)
-            if token == self._llama.token_eos():
+            if logprobs:
+                told.append((piece.decode(errors="replace"), self._logprob(token)))
+            if ends:
                 break
-            text += self._llama.detokenize([token], prev_tokens=written[:-1])
+            text += piece
             if stop in text.lstrip():  # an answer does not begin with its end
                 break
             self._llama.eval([token])
         said, ended, _ = text.lstrip().partition(stop)
         cut = not ended and written[-1] != self._llama.token_eos()
-        return Said(said.decode(errors="ignore").strip(), tokens_in, len(written), cut)
+        told = tuple(told) if logprobs else None
+        return Said(said.decode(errors="ignore").strip(), tokens_in, len(written), cut, told)
+
+    def _logprob(self, token: int) -> float:
+        """Return the log-probability that the model gave to a token in the next place."""
+        logits = np.ctypeslib.as_array(self._llama._ctx.get_logits_ith(-1), shape=(self._llama.n_vocab(),))  # (V,)
+        over = logits.astype(np.float64) - logits.max()
+        return float(over[token] - np.log(np.exp(over).sum()))
 
 
 def _library() -> type:

@@ -10,9 +10,9 @@ UNKNOWN = "unknown"  # what a program says to a question that it has no rule for
 
 
 class Member(Protocol):
-    """One model. `say` may be called from any thread."""
+    """One model. `say` may be called from any thread; with `logprobs` it tells those of its tokens, if it has any."""
 
-    def say(self, query: str, max_tokens: int) -> Said: ...
+    def say(self, query: str, max_tokens: int, logprobs: bool = False) -> Said: ...
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Program:
 
     answer: Callable[[str], str | None]
 
-    def say(self, query: str, max_tokens: int) -> Said:
+    def say(self, query: str, max_tokens: int, logprobs: bool = False) -> Said:
         words = (self.answer(query) or UNKNOWN).split(" ")
         kept = words[:max_tokens]
         return Said(" ".join(kept), len(query.split()), len(kept), len(kept) < len(words))

@@ -21,7 +21,7 @@ class Nearest:
         self._embed, self._count, self._words = embed, count, list(vocabulary)
         self._vectors = _unit(embed(self._words))  # (W, C)
 
-    def say(self, query: str, max_tokens: int) -> Said:
+    def say(self, query: str, max_tokens: int, logprobs: bool = False) -> Said:
         options = OPTION.findall(query)
         if options:
             letters, texts = zip(*options, strict=True)

@@ -20,31 +20,37 @@ MOST = 256  # tokens of a reply where a request does not say
 
 @dataclass(frozen=True)
 class Said:
-    """A reply, the tokens that were read and written for it; `cut`: it ended because no more tokens were allowed."""
+    """A reply, the tokens that were read and written for it; `cut`: it ended because no more tokens were allowed.
+
+    `logprobs`: each written token with its log-probability, where that was asked for and is known.
+    """
 
     text: str
     tokens_in: int
     tokens_out: int
     cut: bool = False
+    logprobs: tuple[tuple[str, float], ...] | None = None
 
 
-def build(say: Callable[[str, str, int], Said], models: Sequence[str]) -> Starlette:
-    """Return an application in which `say(model, query, max_tokens)` answers, in a thread, for one of the `models`.
+def build(say: Callable[[str, str, int, bool], Said], models: Sequence[str]) -> Starlette:
+    """Return an application in which `say(model, query, max_tokens, logprobs)` answers, in a thread, for its `models`.
 
-    The last message of the user is the query, what stands before it is not read. `say` may raise `Refused`.
+    The last message of the user is the query, what stands before it is not read. `logprobs`: the client wants to see
+    the log-probabilities of the tokens. `say` may raise `Refused`.
     """
     async def chat(request: Request) -> Response:
         record = parse_json(await request.body())
         if (model := record.get("model")) not in models:
             raise Refused(404, f"the model {model!r} is not here: {', '.join(models)}", param="model")
-        said = await run_in_threadpool(say, model, _query(record), _most(record))
+        wanted = bool(record.get("logprobs"))
+        said = await run_in_threadpool(say, model, _query(record), _most(record), wanted)
         usage = {"prompt_tokens": said.tokens_in, "completion_tokens": said.tokens_out,
                  "total_tokens": said.tokens_in + said.tokens_out}
-        finish = "length" if said.cut else "stop"
+        finish, logprobs = "length" if said.cut else "stop", _shown(said.logprobs) if wanted else {}
         if record.get("stream"):
-            return StreamingResponse(_chunks(model, said.text, usage, finish), media_type="text/event-stream")
+            return StreamingResponse(_chunks(model, said.text, usage, finish, logprobs), media_type="text/event-stream")
         return JSONResponse({**identity(), "object": "chat.completion", "model": model, "usage": usage, "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": said.text}, "finish_reason": finish}]})
+            {"index": 0, "message": {"role": "assistant", "content": said.text}, "finish_reason": finish} | logprobs]})
 
     async def known(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in models]})
@@ -70,9 +76,17 @@ def _most(record: dict) -> int:
     return MOST
 
 
-def _chunks(model: str, text: str, usage: dict, finish: str) -> Iterator[bytes]:
+def _shown(logprobs: tuple[tuple[str, float], ...] | None) -> dict:
+    """Return the part of a choice that tells log-probabilities, with no other tokens beside those written."""
+    if logprobs is None:
+        return {}
+    return {"logprobs": {"refusal": None, "content": [
+        {"token": token, "logprob": logprob, "bytes": None, "top_logprobs": []} for token, logprob in logprobs]}}
+
+
+def _chunks(model: str, text: str, usage: dict, finish: str, logprobs: dict) -> Iterator[bytes]:
     shared, delta = identity(), {"role": "assistant", "content": text}
-    yield event(chunk(shared, model, [{"index": 0, "delta": delta, "finish_reason": None}]))
+    yield event(chunk(shared, model, [{"index": 0, "delta": delta, "finish_reason": None} | logprobs]))
     yield event(chunk(shared, model, end(finish)))
     yield event(chunk(shared, model, [], usage=usage))
     yield DONE
