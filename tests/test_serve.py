@@ -694,9 +694,12 @@ def test_a_prompt_of_the_pool_is_around_queries_only(router, nobody):
             serving.ask(QUERY)
         with Serving(nobody, up, beside=("judge",), endpoint=wrapped, fallback="judge") as serving:
             serving.ask(QUERY)
-        with Serving(with_sets(router, EVERYTHING, max_size=1), up, endpoint=wrapped) as serving:
+        likely = wrapped | {"confidence": "likelihood"}
+        with Serving(with_sets(router, EVERYTHING, max_size=1), up, endpoint=likely) as serving:
             list(serving.ask(QUERY, stream=True))
-    *members, fusing, fallback, streamed = [call.body["messages"][0]["content"] for call in up.calls]
+            serving.ask("And 3?")
+    assert [call.body.get("logprobs") for call in up.calls[-2:]] == [None, True]  # of a stream no confidence is told
+    *members, fusing, fallback, streamed, _ = [call.body["messages"][0]["content"] for call in up.calls]
     assert members == [f"Well: {QUERY}"] * 2 and fallback == streamed == f"Well: {QUERY}"
     assert fusing.startswith("Several assistants") and "Well" not in fusing
 
