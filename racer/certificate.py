@@ -37,6 +37,12 @@ class Certificate:
     tasks: dict[str, dict]
     fingerprint: dict
 
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The models whose own confidence in their answers the vote counts."""
+        heard = () if self.aggregator is None else self.aggregator.hears
+        return tuple(name for name, one in zip(self.models, heard, strict=False) if one)
+
     def save(self, path: str | os.PathLike, **beside) -> None:
         """Write the certificate, and what is known `beside` it; numbers keep every bit."""
         policy = None

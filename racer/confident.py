@@ -77,11 +77,14 @@ class Confident(Aggregator):
 
     inner: Aggregator
     evidence: Evidence
-    hears_confidence = True
 
     @property
     def name(self) -> str:
         return self.inner.name + SUFFIX
+
+    @property
+    def hears(self) -> tuple[bool, ...]:
+        return self.evidence.says
 
     def vote(self, members, codes, options, estimate):
         return self.inner.vote(members, codes, options, self.evidence.heard(members & (codes >= 0), estimate))

@@ -49,9 +49,7 @@ class Consultation:
         self.options, m = np.array([options]), len(certificate.models)
         self.order, self.members = np.zeros(0, dtype=int), np.zeros((1, m), dtype=bool)
         self.texts, self.told = np.full((1, m), None, dtype=object), np.zeros((1, m), dtype=bool)
-        self.sure, votes = np.full((1, m), np.nan), certificate.aggregator
-        says = votes.evidence.says if votes is not None and votes.hears_confidence else [False] * m
-        self.hears = tuple(name for name, heard in zip(certificate.models, says, strict=True) if heard)
+        self.sure, self.hears = np.full((1, m), np.nan), certificate.hears
         if (policy := certificate.policy) is not None:
             self.estimate = policy.track.rule.estimate(estimate)
             self.s = policy.track.of_estimate(self.estimate)

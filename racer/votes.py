@@ -29,10 +29,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Aggregator:
-    """A fitted way to vote. `hears_confidence`: it reads `Estimate.own_confidence` of those who answered."""
+    """A fitted way to vote. `hears` says of which models (M,) it reads `Estimate.own_confidence`; empty: of none."""
 
     name: ClassVar[str]
-    hears_confidence: ClassVar[bool] = False
+    hears: ClassVar[tuple[bool, ...]] = ()
 
     def vote(self, members: np.ndarray, codes: np.ndarray, options: np.ndarray, estimate: Estimate) -> Vote:
         """Return the vote of `members` (n, M) bool.

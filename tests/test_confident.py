@@ -93,7 +93,7 @@ def test_what_holds_for_every_vote_that_hears(name):
     rng = np.random.default_rng(3)
     codes, options, outcomes, estimate = asked(rng, 300, lost=0.3, loading=1.0)
     vote = fit(name, codes, options, outcomes, estimate)
-    assert (vote.name, vote.hears_confidence) == (name, True)
+    assert (vote.name, vote.hears) == (name, (True,) * M)
     assert from_json(json.loads(json.dumps(vote.to_json()))) == vote
     members, n = rng.random(codes.shape) < 0.6, len(codes)
     found = vote.vote(members, codes, options, estimate)

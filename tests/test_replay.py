@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx
@@ -28,9 +29,9 @@ def table():
     return kitchen.generate(600)  # that of the small run
 
 
-@pytest.fixture(scope="module")
-def upstream(table):
-    """The models of the table, behind a server; it has a `base`, as other upstreams do."""
+@contextmanager
+def replayed(table):
+    """Give the models of a table, behind a server; it has a `base`, as other upstreams do."""
     listening = server.listen("127.0.0.1", 0)
     served = uvicorn.Server(uvicorn.Config(replay.build(table), log_config=None, access_log=False))
     served.base = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
@@ -42,21 +43,54 @@ def upstream(table):
 
 
 @pytest.fixture(scope="module")
-def run(small_run, tmp_path_factory):
-    """A copy of the small run with a certificate."""
-    run = shutil.copytree(small_run, tmp_path_factory.mktemp("certified") / "run")
+def upstream(table):
+    with replayed(table) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def told(table):
+    """The table with models that say how sure they are, mostly, and more so where they are right."""
+    rng = np.random.default_rng(0)
+    sure = 0.2 * table.scores + rng.uniform(0.1, 0.7, table.scores.shape)
+    return replace(table, confidence=np.where(rng.random(sure.shape) < 0.2, np.nan, sure))
+
+
+def certified(small_run, folder, aggregators, **more):
+    """Return a copy of the small run with a certificate."""
+    run = shutil.copytree(small_run, folder / "run")
     saved = saved_settings(run)
     settings = CertifyConfig(run=str(run), promises=PromisesConfig(error_among_answered=0.25), prefer="answered",
-                             cuts=2, thresholds=6, aggregators=["majority", "weighted"])
+                             cuts=2, thresholds=6, aggregators=aggregators, **more)
     assert stages.certify_run(run, saved.sets, saved.risk, settings)["status"] == "certified"
     return run
 
 
-def test_live_answers_are_those_the_certificate_was_made_of(run, table, upstream):
+def test_live_answers_are_those_the_certificate_was_made_of(small_run, tmp_path, table, upstream):
     """Every answer, abstention and call of the certified policy on test rows, over HTTP, as in answers.parquet."""
+    run = certified(small_run, tmp_path, ["majority", "weighted"])
+    compare(run, table, upstream)
+
+
+def test_so_are_those_of_a_vote_that_hears_how_sure_the_models_are(small_run, tmp_path, told):
+    told.save(tmp_path / "told")
+    run = certified(small_run, tmp_path, ["learned+confidence"], answers=str(tmp_path / "told"))
+    with replayed(told) as served:
+        found = compare(run, told, served, endpoint={"confidence": "likelihood"})
+    row_of = {query: i for i, query in enumerate(told.queries)}
+    heard = [(row_of[query], name, sure) for query, live in found for name, sure in live.racer["confidences"].items()]
+    assert len(heard) > ROWS // 2 and any(sure is not None for *_, sure in heard)
+    for row, name, sure in heard:
+        column = told.models.index(name)
+        expected = told.confidence[row, column] if told.answers[row, column] else np.nan
+        assert sure == (None if np.isnan(expected) else pytest.approx(expected))
+
+
+def compare(run, table, upstream, **options):
+    """Serve a run and hold what comes back against answers.parquet; return it, by query."""
     rows = pq.read_table(run / "answers.parquet").to_pylist()[:ROWS]
     row_of = {name: i for i, name in enumerate(table.ids)}
-    with Serving(Router.load(run), upstream) as serving:
+    with Serving(Router.load(run), upstream, **options) as serving:
         found = [serving.ask(table.queries[row_of[r["id"]]], extra_body={
             "racer": {"task": str(table.task[row_of[r["id"]]])}}) for r in rows]
     assert any(r["answer"] is None for r in rows) and any(r["answer"] for r in rows)
@@ -65,6 +99,7 @@ def test_live_answers_are_those_the_certificate_was_made_of(run, table, upstream
         assert live.racer["confidence"] == pytest.approx(recorded["confidence"], abs=1e-4)
         assert live.choices[0].message.content == (recorded["answer"] or "") and live.racer["promise_stands"]
         assert live.racer["certificate"]["promises"] == {"error_among_answered": 0.25}
+    return [(table.queries[row_of[r["id"]]], live) for r, live in zip(rows, found, strict=True)]
 
 
 def test_a_set_is_answered_by_what_was_recorded_of_its_best_member(small_run, table, upstream):

@@ -835,7 +835,7 @@ def test_where_tasks_differ_an_unmodified_client_gets_a_guess_without_a_promise(
 class Hears(Majority):
     """A vote that is handed what models say of their own answers. What it does with that is tested elsewhere."""
 
-    hears_confidence = True
+    hears = (True,) * 7
 
 
 @pytest.fixture
@@ -907,10 +907,19 @@ def test_a_model_that_cannot_be_asked_how_sure_it_is_keeps_its_place_without_the
     assert not racer["certificate"]["stands"] and racer["confidence"] == pytest.approx(3 / 4)
 
 
-def test_entries_that_say_nothing_of_their_answers_are_not_asked(router, ranks, heard):
-    with Upstream({name: sure("C") for name in ranks}) as up, Serving(certified(router, Hears()), up) as serving:
+def test_a_pool_that_cannot_ask_those_who_are_heard_is_refused(router, ranks):
+    with Upstream({name: sure("C") for name in ranks}) as up, \
+            pytest.raises(ConfigError, match=r"hears how sure .* the key `confidence` that it had"), \
+            Serving(certified(router, Hears()), up):
+        pass
+
+
+def test_only_those_who_are_heard_are_asked(router, ranks, heard, monkeypatch):
+    monkeypatch.setattr(Hears, "hears", tuple(name == ranks[1] for name in router.models))
+    with Upstream({name: sure("C") for name in ranks}) as up, \
+            Serving(certified(router, Hears()), up, endpoint={"confidence": "verbalised"}) as serving:
         found = serving.ask(QUERY)
-    assert found.racer["confidences"] == dict.fromkeys(ranks[:3]) == heard[0] and len(up.calls) == 3
+    assert found.racer["confidences"] == {ranks[1]: 0.7} == heard[0] and len(up.calls) == 4
     assert found.racer["promise_stands"]
 
 
@@ -918,7 +927,7 @@ def test_a_vote_that_hears_no_confidence_asks_for_none(router, ranks, heard):
     with Upstream({name: sure("C") for name in ranks}) as up, \
             Serving(certified(router), up, endpoint={"confidence": "p_true"}) as serving:
         found = serving.ask(QUERY)
-    assert "confidences" not in found.racer and heard == [None] and len(up.calls) == 3
+    assert "confidences" not in found.racer and heard == [{}] and len(up.calls) == 3
 
 
 def test_a_fallback_leaves_told_how_sure_the_models_were(router, ranks):

@@ -24,6 +24,13 @@ class Pool:
             raise ConfigError(f"the pool names {', '.join(strange)}, which the router does not know: its models are "
                               f"{', '.join(models)}; mend the names or remove the entries")
 
+    def check_confidence(self, heard: tuple[str, ...]) -> None:
+        """Raise `ConfigError` unless each of these, whom a certified vote hears on their own answers, can be asked."""
+        if silent := [name for name in heard if self.members[name].endpoint.confidence is None]:
+            raise ConfigError(f"the certified vote hears how sure {', '.join(silent)} is of its answer, and the pool "
+                              "file does not say how to ask: give its entry the key `confidence` that it had when the "
+                              "answers were recorded, or certify with aggregators that hear none")
+
     async def close(self) -> None:
         for member in self.members.values():
             await member.close()

@@ -9,24 +9,24 @@ from racer.pool.panel import Panel
 async def consult(consultation: Consultation, panel: Panel, query: str) -> dict[str, float | None] | None:
     """Call whom the policy wants to hear, until it has its answer or abstains.
 
-    Return how sure each called model is of its own answer, None unless the policy's vote hears that; where it does,
-    models are asked about their final answers to the `query`. One that cannot be asked is heard without it, and the
-    promise no longer stands.
+    Return how sure each called model is of its own answer, as far as the policy's vote hears that, None if it hears
+    nobody: models are asked about their final answers to the `query`. One that cannot be asked is heard without it, and
+    the promise no longer stands.
     A reply without a final answer of the kind in question is a lost answer, as in the records that the policy was
     certified on. A call that fails is not: the next model takes its place, and the promise no longer stands.
     """
-    sure = {} if getattr(consultation.certificate.aggregator, "hears_confidence", False) else None
+    sure = {}
     while names := consultation.next:
         failed = await panel.ask_each(names)
         said = {name: _answer(panel, name, consultation.kind) for name in names}
-        if sure is not None:
-            given = {name: text for name, text in said.items() if text is not None}
-            sure |= dict.fromkeys(names) | await panel.ask_how_sure(query, given)
-        consultation.tell(said, None if sure is None else {name: sure[name] for name in names})
+        heard = [name for name in names if name in consultation.hears]
+        answers = {name: said[name] for name in heard if said[name] is not None}
+        sure |= dict.fromkeys(heard) | await panel.ask_how_sure(query, answers)
+        consultation.tell(said, {name: sure[name] for name in heard})
         for name, error in failed.items():
             if (by := panel.fail(name, error)) is not None:
                 consultation.admit(by)
-    return sure
+    return sure if consultation.hears else None
 
 
 def _answer(panel: Panel, name: str, kind: str) -> str | None:

@@ -74,6 +74,8 @@ class Service:
         if self.certificate is None and router.artifact is None:
             raise ConfigError("this run is not calibrated: run `python scripts/calibrate.py run=DIR` first")
         pool.check(router.models, tuple(filter(None, (settings.fallback, settings.fusion))))
+        if self.certificate is not None:
+            pool.check_confidence(self.certificate.hears)
         self.prompt = fusion.prompt_of(settings.fusion_prompt)
         self.forward = Forward(router.estimate, settings.batch)
 
