@@ -213,7 +213,7 @@ def realised(g: Ground) -> Iterator[Realised]:
 def over_splits(g: Ground, promises: dict[str, float], who: str) -> Realised:
     which = [k for k, policy in enumerate(g.design.policies) if who in ("any", policy.aggregator)]
     design = replace(g.design, policies=tuple(g.design.policies[k] for k in which), tally=g.design.tally.take(which))
-    order = design.order(promises, len(g.rows.scores.ids) // 2, DELTA)
+    order, _ = design.order(promises, len(g.rows.scores.ids) // 2, DELTA)
     each = [g.trial.play(which[k]) for k in order]
     both = Half(order, Played(*(np.hstack([getattr(p, name) for p in each]) for name in Played.__dataclass_fields__)),
                 g.rows)

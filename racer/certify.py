@@ -35,6 +35,7 @@ POWERS = (0.0, 0.5, 1.0)  # of prices in the order of calls
 FOLDS = 4
 HOPELESS = 0.95  # a validation p-value above which a policy is not tested, if any has less
 ENOUGH = 3  # times the answers that could be certified without any error: so many for a twin that leads in
+LEADER, SUREST = 0.4, 0.5  # of delta: what the first that leads in, and the surest policy, are tested at by themselves
 PREFERENCES = ("auto", "cost", "answered")
 TIER = 0.02  # shares of answered queries that differ by less count as equal
 STEP = 0.001  # in which reachable levels are found
@@ -92,16 +93,25 @@ class Design:
             return self.prefer
         return "cost" if any(name in promises for name in promised.BROKEN_BY_SILENCE) else "answered"
 
-    def order(self, promises: dict[str, float], n: int, delta: float) -> np.ndarray:
-        """Return the policies to test (F,) on `n` rows: after its `lead_in` the surest, then each preferred to those
-        before it.
+    def order(self, promises: dict[str, float], n: int, delta: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the policies to test (F,) on `n` rows, and the level (F,) of each by itself, `delta` in all.
+
+        After its `lead_in` the surest, then each preferred to those before it. What LEADER and SUREST leave of delta,
+        the latter alone where nobody leads in, is shared out among the others.
         """
         each = promised.rough_p_values(self.tally, promises)
         p = all_risks(each)
         front = pareto_order(np.column_stack([p, self.rank(promises)]), p)
         front = front[np.concatenate([[True], np.diff(p[front]) > 0])]  # of equals the first
         front = front[p[front] <= max(HOPELESS, p[front[0]])]
-        return np.concatenate([self.lead_in(front[0], promises, each, n, delta), front])
+        leading = self.lead_in(front[0], promises, each, n, delta)
+        shares = {0: LEADER} if len(leading) else {}
+        shares[len(leading)] = SUREST
+        order = np.concatenate([leading, front])
+        own = np.full(len(order), (1 - sum(shares.values())) / max(len(order) - len(shares), 1))
+        for place, share in shares.items():
+            own[place] = share
+        return order, own * delta / own.sum()
 
     def lead_in(self, first: int, promises: dict[str, float], each: np.ndarray, n: int, delta: float) -> np.ndarray:
         """Return stricter twins of policy `first`, with higher thresholds, the strictest first; none without ERROR.
@@ -230,10 +240,10 @@ def certify(design: Design, trial: Trial, promises: dict[str, float], delta: flo
     With probability 1 - delta over these rows, if they are i.i.d. and had no part in the design, no certified policy
     has a risk above its level (`racer.testing.fallback`).
     """
-    order = design.order(promises, len(trial.rows.scores.ids), delta)
+    order, own = design.order(promises, len(trial.rows.scores.ids), delta)
     tally = trial.tally(order)
     p = promised.p_values(tally, promises)
-    certified = fallback(all_risks(p), delta)
+    certified = fallback(all_risks(p), own)
     passed = order[certified]
     chosen = int(passed[design.rank(promises)[passed].argmin()]) if passed.size else None
     return Verdict(promises, order, tally, p, certified, chosen)

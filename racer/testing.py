@@ -43,20 +43,19 @@ def first_level(delta: float, tested: int, procedure: str) -> float:
     return delta / tested if procedure in ("bonferroni", "holm") else delta
 
 
-def fallback(p: np.ndarray, delta: float, first: float = 0.5) -> np.ndarray:
-    """Return which hypotheses are rejected, (K,) bool; P(any true one is) <= `delta`, however p (K,) depend.
+def fallback(p: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return which hypotheses are rejected, (K,) bool; P(any true one is) <= the sum of `own`, however p (K,) depend.
 
-    In the given order, fixed before the data behind `p` are seen. The first is tested at level `first` * delta, and
-    the rest of delta is shared out among the others; whoever is rejected hands its whole level on to the next. So one
-    failure does not end it, unlike a `fixed_sequence`, which it is at `first` = 1. Wiens and Dmitrienko, "The fallback
+    In the given order, with levels `own` (K,) >= 0 of each, all fixed before the data behind `p` are seen. Whoever is
+    rejected hands its whole level on to the next, which adds it to its own. So one failure does not end it, unlike a
+    `fixed_sequence`, which it is where all of the level is the first one's. Wiens and Dmitrienko, "The fallback
     procedure", J. Biopharm. Stat. 2005.
     """
-    p = np.asarray(p, dtype=np.float64)
-    result, handed = np.zeros(len(p), dtype=bool), first * delta if len(p) > 1 else delta
-    each = (1 - first) * delta / max(len(p) - 1, 1)
+    result, handed = np.zeros(len(p), dtype=bool), 0.0
     for k, value in enumerate(p):  # hypotheses are few
-        result[k] = value <= handed
-        handed = each + (handed if result[k] else 0.0)
+        level = own[k] + handed
+        result[k] = value <= level
+        handed = level if result[k] else 0.0
     return result
 
 

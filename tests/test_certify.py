@@ -61,7 +61,7 @@ class Drawn:
 
 def false_certificates(design, population, promises, n, rng, delta=DELTA) -> tuple[float, float]:
     """How often a certified policy breaks a promise truly, and how often any policy is certified."""
-    world_, order = whole(design, population), design.order(promises, n, delta)
+    world_, order = whole(design, population), design.order(promises, n, delta)[0]
     truth = world_.tally(order)
     broken = np.any([truth.observed(name) > level for name, level in promises.items()], axis=0)  # (F,)
     assert broken.any()  # else nothing could go wrong
@@ -100,7 +100,7 @@ def test_an_order_fixed_in_another_world_costs_certificates_but_no_promise(popul
 def test_the_true_error_of_a_certified_policy_may_be_at_the_level_but_its_p_value_is_valid(design, population):
     """A policy whose true risk is its level exactly is certified alone in at most delta of the draws."""
     rng, of = np.random.default_rng(8), whole(design, population)
-    k = design.order({"error_among_answered": 0.15}, 150, DELTA)[:1]
+    k = design.order({"error_among_answered": 0.15}, 150, DELTA)[0][:1]
     level, one = float(of.tally(k).observed("error_among_answered")[0]), Drawn.of(of, k)
     p = [module.promised.p_values(one.draw(150, rng).tally(k), {"error_among_answered": level})[0, 0]
          for _ in range(2000)]
@@ -114,7 +114,8 @@ def test_the_true_error_of_a_certified_policy_may_be_at_the_level_but_its_p_valu
 
 def test_the_order_goes_from_the_surest_to_the_cheapest(design):
     promises = {"error_among_answered": 0.2, "harm": 0.2}
-    order = design.order(promises, 300, DELTA)
+    order, own = design.order(promises, 300, DELTA)
+    assert own.sum() == pytest.approx(DELTA) and own[0] == own.max() == pytest.approx(DELTA / 2)
     p = module.all_risks(module.promised.rough_p_values(design.tally, promises))
     assert (np.diff(p[order]) > 0).all() and (np.diff(design.tally.spend[order]) <= 0).all()
     assert p[order[0]] == p.min() and len(order) > 3
@@ -124,7 +125,7 @@ def test_the_order_goes_from_the_surest_to_the_cheapest(design):
 
 def test_stricter_twins_lead_in_where_few_validation_rows_chose_among_many_policies(design):
     error = {"error_among_answered": 0.2}
-    plain, led = design.order(error, 300, DELTA), design.order(error, 3000, DELTA)
+    (plain, _), (led, own) = design.order(error, 300, DELTA), design.order(error, 3000, DELTA)
     twins = led[:len(led) - len(plain)]
     assert len(twins) > 1 and np.array_equal(led[len(twins):], plain)
     first, policies = design.policies[plain[0]], [design.policies[k] for k in twins]
@@ -133,8 +134,10 @@ def test_stricter_twins_lead_in_where_few_validation_rows_chose_among_many_polic
     assert {replace(one, threshold=0.0) for one in policies} == {replace(first, threshold=0.0)}
     answers = design.tally.answered[twins] * 3000 / design.tally.n
     assert (0.8 ** (answers / 3) <= DELTA).all()  # a third of the answers, none wrong, would do
+    assert own.sum() == pytest.approx(DELTA)
+    assert own[[0, len(twins)]] == pytest.approx([0.4 * DELTA, 0.5 * DELTA]) and np.sort(own)[-3] < 0.01 * DELTA
     for promises in ({"harm": 0.1}, error | {"over_abstention": 0.2}):  # strict twins would break the latter
-        assert np.array_equal(design.order(promises, 3000, DELTA), design.order(promises, 300, DELTA))
+        assert np.array_equal(design.order(promises, 3000, DELTA)[0], design.order(promises, 300, DELTA)[0])
 
 
 def test_a_lead_in_certifies_more_often_where_validation_rows_are_few():
@@ -145,9 +148,9 @@ def test_a_lead_in_certifies_more_often_where_validation_rows_are_few():
         design = Design.of(rows, RULE, replace(QUICK, aggregators=("bayes", "best")))
         trial = Trial(design, rows.of_split("calibration"))
         for led in found:
-            order = design.order({"error_among_answered": 0.08}, 400 if led else 60, DELTA)
+            order, own = design.order({"error_among_answered": 0.08}, 400 if led else 60, DELTA)
             p = module.all_risks(module.promised.p_values(trial.tally(order), {"error_among_answered": 0.08}))
-            found[led] += module.fallback(p, DELTA).any()
+            found[led] += module.fallback(p, own).any()
     assert found[True] > found[False] + 5, found
 
 
@@ -199,7 +202,7 @@ def test_policies_and_their_order_come_from_validation_rows_alone(population, de
     other = population.take(np.arange(700))  # the same train and validation rows, other calibration rows
     again = Design.of(other, RULE, QUICK)
     assert again.policies == design.policies
-    assert np.array_equal(again.order({"harm": 0.1}, 300, DELTA), design.order({"harm": 0.1}, 300, DELTA))
+    assert np.array_equal(again.order({"harm": 0.1}, 300, DELTA)[0], design.order({"harm": 0.1}, 300, DELTA)[0])
 
 
 def test_the_grid_holds_every_way_of_calling_and_the_best_single_model(design):

@@ -221,17 +221,17 @@ def test_pareto_testing_keeps_its_level_and_beats_bonferroni_over_all():
 
 
 def test_fallback_by_hand():
-    """At delta .1 with five, half on the first: .05, then .0125 each and what is handed on."""
+    """Of .1 half is the first one's, .0125 each of the others: it is handed on."""
     p = [0.05, 0.06, 0.08, 0.0124, 0.03]  # .05 <= .05; .06 <= .0625; .08 > .075; .0124 <= .0125; .03 > .025
-    assert fallback(p, 0.1).tolist() == [True, True, False, True, False]
-    assert fallback([0.051, 0.0125, 0.025], 0.1, first=0.75).tolist() == [True, True, True]
-    assert fallback([0.09], 0.1).tolist() == [True] and fallback([], 0.1).tolist() == []
+    assert fallback(p, [0.05, *[0.0125] * 4]).tolist() == [True, True, False, True, False]
+    assert fallback([0.03, 0.01, 0.07], [0.02, 0.02, 0.06]).tolist() == [False, True, True]
+    assert fallback([0.09], [0.1]).tolist() == [True] and fallback([], []).tolist() == []
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_fallback_with_all_on_the_first_is_a_fixed_sequence(seed):
     p = np.random.default_rng(seed).random(6) ** 3
-    assert fallback(p, 0.2, first=1.0).tolist() == rejected(p, 0.2, "fixed_sequence").tolist()
+    assert fallback(p, [0.2, *[0.0] * 5]).tolist() == rejected(p, 0.2, "fixed_sequence").tolist()
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 1.0])
@@ -242,7 +242,8 @@ def test_fallback_rejects_no_true_hypothesis_more_often_than_delta(rho, true):
     z = np.sqrt(rho) * rng.normal(size=(draws, 1)) + np.sqrt(1 - rho) * rng.normal(size=(draws, 5))
     p = special.ndtr(z)
     p[:, [k for k in range(5) if k not in true]] = 0.0
-    wrong = np.mean([fallback(row, delta)[true].any() for row in p])
+    own = delta * np.array([0.4, 0.04, 0.5, 0.03, 0.03])
+    wrong = np.mean([fallback(row, own)[true].any() for row in p])
     assert wrong <= delta + 3 * np.sqrt(delta * (1 - delta) / draws)
     if true == [4]:
         assert wrong > delta - 3 * np.sqrt(delta * (1 - delta) / draws)  # all of delta has come down to it
