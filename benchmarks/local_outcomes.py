@@ -22,6 +22,7 @@ CARD = {
                    "and easy questions: it shows how routing works, not how good large models are.",
     "prices": "made up, in proportion to the seconds of an answer (conf/pools/local.yaml)",
     "tokens": "of the programs: words",
+    "confidence": "of gemma-*: the likelihood of the whole reply, the token that ended it included",
     "licence": "Queries, facts and programs are the project's. The answers of gemma-* are outputs of Gemma: by section "
                "3.3 of the Gemma Terms of Use (ai.google.dev/gemma/terms) Google claims no rights in outputs, and "
                "their use is the user's responsibility. No weights are in here; those are under these terms."}
