@@ -351,13 +351,15 @@ def test_without_the_key_nothing_more_is_asked_and_the_table_has_no_such_column(
     assert not any("logprobs" in call.body for call in up.calls) and "(confidence)" not in capsys.readouterr().out
 
 
-def test_of_a_reply_without_a_final_answer_and_by_a_model_that_does_not_say_nothing_is_known(tmp_path):
+def test_of_a_reply_without_a_final_answer_and_by_a_model_that_does_not_say_nothing_is_known(tmp_path, capsys):
     with Upstream({"x": says("hm"), "y": sure_of({"capital?": "who knows"})}) as up:
         pool(tmp_path, up, confidence="verbalised", extract="(Paris)")
         lines(tmp_path, LINES[0])
         assert run.collect(settings(tmp_path)) and run.collect(settings(tmp_path))
     found = formats.read(tmp_path / "out")
     assert found.confidence is None and Counter(up.asked()) == {"x": 1, "y": 2}
+    said = capsys.readouterr().out
+    assert "y: none of its answers came with a confidence (confidence: verbalised)" in said and "x: none" not in said
     assert np.allclose(found.cost, [[20e-6, 122e-6]])
 
 

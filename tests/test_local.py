@@ -345,6 +345,19 @@ def test_the_embedded_outcomes_are_what_was_asked_and_said(table):
                 assert answer == program(query), (name, query)
 
 
+def test_the_embedded_llm_is_surer_where_it_is_right_and_programs_say_nothing(table):
+    from racer.pool import read
+
+    sure = {one.name: one.confidence for one in read("local")}
+    for column, name in enumerate(table.models):
+        said = ~np.isnan(table.confidence[:, column])
+        answered = np.array([text is not None for text in table.answers[:, column]])
+        assert np.array_equal(said, answered if sure[name] else np.zeros_like(said))
+        if sure[name]:
+            told, right = table.confidence[said, column], table.scores[said, column] == 1
+            assert np.median(told[right]) > 2 * np.median(told[~right])
+
+
 def test_no_embedded_model_is_enough(table):
     right = table.outcomes()
     assert right.mean(axis=0).max() < 0.6 < right.any(axis=1).mean() < 1

@@ -37,6 +37,11 @@ class Collected:
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
 
+    def silent(self) -> set[str]:
+        """Return the models that answered, and of none of whose answers a confidence is known."""
+        told = {model for (_, model), one in self.outcomes.items() if one.confidence is not None}
+        return {model for (_, model), one in self.outcomes.items() if one.grade.answer is not None} - told
+
     def why(self) -> list[str]:
         """Return a line for each model and reason: how many outcomes, or confidences, are missing."""
         found = Counter((model, reason) for (_, model), reason in self.missing.items())

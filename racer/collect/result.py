@@ -22,7 +22,7 @@ def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card
     for query in queries:
         kinds.setdefault(query.task, set()).add(KIND_OF[query.grader])
     card = card | {"models": [{"name": one.name, "model": one.model, "usd_per_1m_input": one.price_in,
-                               "usd_per_1m_output": one.price_out} for one in pool],
+                               "usd_per_1m_output": one.price_out, "confidence": one.confidence} for one in pool],
                    "answer_kinds": {task: found.pop() if len(found) == 1 else "text" for task, found in kinds.items()}}
     return OutcomeTable(
         ids=_texts([q.id for q in queries]), queries=_texts([q.query for q in queries]),

@@ -111,6 +111,10 @@ def _finish(settings: CollectConfig, found: Collected, asked: list[Query], pool:
               f"({len(found.outcomes)} of {len(asked) * len(pool)} outcomes)")
     for line in found.why():
         print(line)
+    for one in pool:
+        if one.confidence is not None and one.name in found.silent():
+            print(f"{one.name}: none of its answers came with a confidence (confidence: {one.confidence}); does its "
+                  "endpoint give log-probabilities, or the model a number?")
     if found.missing:
         print("what is missing is not counted as wrong; start the same command again to ask for it (with a larger "
               "budget_usd, if that stopped it), or train with data.missing=drop, which leaves queries without an "
