@@ -5,7 +5,7 @@ Its `seal` is the fingerprint of all the rest: a policy or a promise that was ed
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from racer import __version__, hashing
@@ -26,7 +26,8 @@ class Certificate:
     """A policy with its fitted aggregator and the promises that it keeps with probability 1 - `delta`.
 
     Both are None if no policy was certified: then no model is called and no query answered. `tasks` holds by task the
-    `kind` of its answers and its usual number of `options`. `fingerprint` names what it was certified for.
+    `kind` of its answers and its usual number of `options`. `fingerprint` names what it was certified for, `ways` how
+    models were asked how sure they are (a pool file's `confidence`), by name, where that is known.
     """
 
     policy: Policy | None
@@ -36,6 +37,7 @@ class Certificate:
     models: tuple[str, ...]
     tasks: dict[str, dict]
     fingerprint: dict
+    ways: dict[str, str] = field(default_factory=dict)
 
     @property
     def hears(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ class Certificate:
         record = {"status": "none" if policy is None else "certified", "policy": policy,
                   "promises": self.promises, "confidence": 1 - self.delta, "delta": self.delta, **beside,
                   "models": list(self.models), "answer_tasks": self.tasks, "fingerprint": self.fingerprint,
-                  "racer": __version__}
+                  "ways": self.ways, "racer": __version__}
         write_json(path, record | {"seal": hashing.of_json(json.loads(json.dumps(record)))})
 
     def check_pool(self, models: tuple[str, ...]) -> None:
@@ -91,7 +93,8 @@ def load(path: str | os.PathLike) -> Certificate:
         models, found = tuple(record["models"]), record["policy"]
         policy = None if found is None else _policy(found, models)
         return Certificate(policy, None if found is None else from_json(found["aggregator"]), record["promises"],
-                           record["delta"], models, record["answer_tasks"], record["fingerprint"])
+                           record["delta"], models, record["answer_tasks"], record["fingerprint"],
+                           record.get("ways", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not a certificate ({type(error).__name__}: {error}): {AGAIN} again") from None
 

@@ -105,6 +105,7 @@ class Design:
         front = front[np.concatenate([[True], np.diff(p[front]) > 0])]  # of equals the first
         front = front[p[front] <= max(HOPELESS, p[front[0]])]
         leading = self.lead_in(front[0], promises, each, n, delta)
+        leading = leading[~np.isin(leading, front)]  # of stricter and cheaper ones the turn comes later
         shares = {0: LEADER} if len(leading) else {}
         shares[len(leading)] = SUREST
         order = np.concatenate([leading, front])

@@ -25,6 +25,7 @@ from racer.votes import Aggregator
 SUFFIX = "+confidence"
 RIDGE = 4.0  # on how a model differs from all: a log-odds of 1/2 is one standard deviation
 SLIGHT = 0.01  # on what they share
+SPREAD = 1e-6  # of log-odds; confidences that vary by less are all the same
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Evidence:
         """Return the evidence of least log loss, `codes` and `outcomes` (n, M) as in `racer.aggregate.fit`."""
         query, model = np.nonzero((codes >= 0) & ~np.isnan(_told(estimate)))
         c, p = log_odds(_told(estimate)[query, model]), log_odds(estimate.models[query, model])
-        centre, scale = (c.mean(), c.std() or 1.0) if c.size else (0.0, 1.0)
+        centre, scale = (c.mean(), c.std()) if c.size else (0.0, 0.0)
+        scale = scale if scale > SPREAD else 1.0
         x, m, y = (c - centre) / scale, codes.shape[1], outcomes[query, model]
         mine = np.eye(m)[model]  # (N, M)
         design = np.column_stack([np.ones(len(x)), x, p, mine, mine * x[:, None]])  # (N, 3 + 2M)

@@ -417,7 +417,8 @@ class ServeConfig:
     cache: str | None = None  # a file for replies; None: none are kept. Streams are neither kept nor looked up
     cache_entries: int = 100_000  # replies kept at most
     log_prompts: bool = False  # write queries to the log
-    allow_uncertified: bool = False  # serve by a calibration that was made for another router, saying so
+    allow_uncertified: bool = False  # serve by a calibration that was made for another router, or ask models how sure
+    # they are in another way than was certified, saying so
 
     def __post_init__(self):
         one_of("policy", self.policy, ("auto", "sets"))

@@ -64,11 +64,13 @@ class Consultation:
         `ConfigError` for a model that is not next, for a confidence outside [0, 1], or if one that is heard is missing.
         """
         confidence = confidence or {}
+        if strange := [name for name in confidence if name not in said]:
+            raise ConfigError(f"a confidence of {', '.join(strange)} came without an answer: tell both at once")
         for name, text in said.items():
             if name not in self.next:
                 raise ConfigError(f"{name} is not to be called now; next: {', '.join(self.next) or 'nobody'}")
             if text is not None and name in self.hears and name not in confidence:
-                raise ConfigError(f"the certified vote hears how sure {name} is of its answer: tell that too, a number "
+                raise ConfigError(f"the certified vote hears how sure {name} is of its answer: give that too, a number "
                                   "in [0, 1] obtained as for the recorded answers, or None if it does not say")
             sure, column = confidence.get(name), self.certificate.models.index(name)
             if sure is not None and not 0 <= sure <= 1:
@@ -167,8 +169,10 @@ def carry_out(consultation: Consultation, ask: Callable[[str], Told]) -> Answer:
     It returns what the model answered, or a pair of that and of how sure it is, which the models in `hears` must give.
     """
     while consultation.next:
-        found = {name: ask(name) for name in consultation.next}
-        pairs = {name: one for name, one in found.items() if isinstance(one, tuple)}
-        consultation.tell(found | {name: text for name, (text, _) in pairs.items()},
-                          {name: sure for name, (_, sure) in pairs.items()})
+        name = consultation.next[0]
+        told = ask(name)
+        if isinstance(told, tuple):
+            consultation.tell({name: told[0]}, {name: told[1]})
+        else:
+            consultation.tell({name: told})
     return consultation.answer

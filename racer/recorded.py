@@ -2,7 +2,8 @@
 
 One row per query: `id`, `task`, `kind` (what its answers are, `racer.answers.ANSWER_KINDS`), `options` (how many
 answers are possible, 0 where that is open) and `answers`, verbatim, one per model in the order that the file's metadata
-names, null where a model gave none. With `confidence`, one per model likewise, where some model said how sure it was.
+names, null where a model gave none. With `confidence`, one per model likewise, where some model said how sure it was;
+how each was asked stands in the metadata (`ways`), as far as the table's card knows.
 """
 
 import json
@@ -65,6 +66,7 @@ class AnswerLog:
     kind: np.ndarray  # (n,) str
     models: tuple[str, ...]
     answers: Answers
+    ways: tuple[str | None, ...] = ()  # (M,) how each was asked how sure it is, as a pool file's `confidence`; ()
 
     @classmethod
     def of_table(cls, table: OutcomeTable) -> "AnswerLog | None":
@@ -74,7 +76,7 @@ class AnswerLog:
             return None
         kinds = kinds_of(table)
         return cls(table.ids.astype(str), table.task.astype(str), np.array([kinds[t] for t in table.task], dtype=str),
-                   table.models, answers)
+                   table.models, answers, _ways(table) if answers.confidence is not None else ())
 
     def aligned(self, ids: np.ndarray, models: tuple[str, ...]) -> "AnswerLog":
         """Return the rows `ids` and the columns `models`, in this order; raise `TableError` if one is not there."""
@@ -90,7 +92,8 @@ class AnswerLog:
         texts = self.answers.texts[cells]
         return AnswerLog(ids, self.task[rows], kind, models,
                          Answers(texts, codes_of(texts, kind.tolist()), self.answers.options[rows],
-                                 None if sure is None else sure[cells]))
+                                 None if sure is None else sure[cells]),
+                         tuple(self.ways[m] for m in columns) if self.ways else ())
 
     def tasks(self) -> dict[str, dict]:
         """Return the kind of each task's answers and the number of options that most of its queries have."""
@@ -112,7 +115,8 @@ class AnswerLog:
                    "answers": pa.array(self.answers.texts.tolist(), pa.list_(pa.string()))}
         if (sure := self.answers.confidence) is not None:
             columns["confidence"] = pa.array([pa.array(row, from_pandas=True) for row in sure], pa.list_(pa.float64()))
-        table = pa.table(columns).replace_schema_metadata({"models": json.dumps(self.models)})
+        known = {"models": json.dumps(self.models), "ways": json.dumps(self.ways)}
+        table = pa.table(columns).replace_schema_metadata(known)
         with whole(path) as partial:
             pq.write_table(table, partial, compression="zstd")
 
@@ -127,6 +131,7 @@ def load(path: str | os.PathLike) -> AnswerLog:
     try:
         table = pq.read_table(path)
         models = tuple(json.loads(table.schema.metadata[b"models"]))
+        ways = tuple(json.loads(table.schema.metadata.get(b"ways", b"[]")))
         ids, task, kind, options, rows = (table[name].to_pylist() for name in
                                           ("id", "task", "kind", "options", "answers"))
         texts = np.empty((len(ids), len(models)), dtype=object)
@@ -137,4 +142,12 @@ def load(path: str | os.PathLike) -> AnswerLog:
         raise TableError(f"{path} does not hold recorded answers ({type(error).__name__}: {error}): train again, or "
                          "give answers=TABLE") from None
     answers = Answers(texts, codes_of(texts, kind), np.array(options, dtype=np.int64), sure)
-    return AnswerLog(np.array(ids, dtype=str), np.array(task, dtype=str), np.array(kind, dtype=str), models, answers)
+    return AnswerLog(*(np.array(texts, dtype=str) for texts in (ids, task, kind)), models, answers, ways)
+
+
+def _ways(table: OutcomeTable) -> tuple[str | None, ...]:
+    """Return how each model was asked how sure it is, None where the card does not say."""
+    listed = table.card.get("models")
+    said = {one.get("name"): one.get("confidence") for one in listed if isinstance(one, dict)} \
+        if isinstance(listed, list) else {}
+    return tuple(way if isinstance(way := said.get(name), str) else None for name in table.models)

@@ -101,7 +101,8 @@ def certify_run(run: Path, sets: SetsConfig, risk: RiskConfig, settings: Certify
     k = verdict.chosen
     policy = None if k is None else design.policies[k]
     certificate = Certificate(policy, None if policy is None else design.aggregators[policy.aggregator], promises,
-                              delta, scores.models, log.tasks(), of_scores(scores) | of_router(run / "router"))
+                              delta, scores.models, log.tasks(), of_scores(scores) | of_router(run / "router"),
+                              {name: way for name, way in zip(log.models, log.ways, strict=False) if way})
     played, order = (nobody(test.rows), None) if k is None else (test.play(k), test.ladder(k).order)
     write_answers(run / "answers.parquet", played, order, test.rows)
     certificate.save(run / "certificate.json", **record(design, trial, verdict, test, delta))

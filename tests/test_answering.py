@@ -180,7 +180,8 @@ def told(run, tmp_path):
     confidence = np.round(np.clip(0.4 * table.scores + rng.uniform(0.1, 0.6, table.scores.shape), 0, 1), 3)
     confidence[rng.random(confidence.shape) < 0.2] = np.nan
     confidence[:, 0] = np.nan
-    table = replace(table, confidence=confidence)
+    listed = [{"name": name, "confidence": "verbalised" if i else None} for i, name in enumerate(table.models)]
+    table = replace(table, confidence=confidence, card=table.card | {"models": listed})
     table.save(tmp_path / "told")
     return run, table, f"answers={tmp_path / 'told'}"
 
@@ -193,6 +194,7 @@ def test_a_vote_that_hears_confidences_gets_them_live_as_they_were_recorded(told
     where = {name: i for i, name in enumerate(table.ids.tolist())}
     cells = [(where[rows["id"][k]], k) for k in range(12)]
     assert router.consult(table.queries[0], task=table.task[0]).hears == table.models[1:]
+    assert router.certificate.ways == dict.fromkeys(table.models[1:], "verbalised")
     for i, k in cells:
         def ask(model, i=i):
             column = table.models.index(model)
@@ -207,10 +209,16 @@ def test_a_vote_that_hears_confidences_gets_them_live_as_they_were_recorded(told
     assert not np.allclose(louder, [rows["confidence"][k] for _, k in cells], atol=0.01)
     consultation = router.consult(table.queries[0], task=table.task[0])
     heard = next(name for name in table.models[1:] if name in consultation.next)
-    with pytest.raises(ConfigError, match=f"how sure {heard} is of its answer: tell that too"):
+    with pytest.raises(ConfigError, match=f"how sure {heard} is of its answer: give that too"):
         consultation.tell({heard: "7"})
     with pytest.raises(ConfigError, match=r"is 1\.2, expected a number in \[0, 1\]"):
         consultation.tell({heard: "7"}, {heard: 1.2})
+    with pytest.raises(ConfigError, match=f"a confidence of {heard} came without an answer"):
+        consultation.tell({}, {heard: 0.5})
+    asked = []
+    with pytest.raises(ConfigError, match="give that too"):
+        router.answer(table.queries[0], lambda model: asked.append(model) or "7", task=table.task[0])
+    assert len(asked) <= 2  # the first who is heard ends it, before the others are paid for
     consultation.tell({heard: None})  # who gave no answer has nothing to be sure of
 
 
@@ -362,7 +370,9 @@ def test_a_lost_answer_stays_lost_in_the_file(tmp_path):
     assert back.answers.texts.tolist() == texts.tolist() and back.answers.codes.tolist() == [[0, -1], [0, -1]]
     assert back.answers.options.tolist() == [4, 0] and back.models == ("m", "k") and back.answers.confidence is None
     sure = np.array([[0.25, np.nan], [np.nan, 1.0]])
-    replace(log, answers=replace(log.answers, confidence=sure)).save(tmp_path / "recorded.parquet")
-    back = recorded.load(tmp_path / "recorded.parquet")
-    np.testing.assert_array_equal(back.answers.confidence, sure)
-    np.testing.assert_array_equal(back.aligned(np.array(["y"]), ("k", "m")).answers.confidence, [[1.0, np.nan]])
+    replace(log, answers=replace(log.answers, confidence=sure), ways=("p_true", None)).save(tmp_path / "again.parquet")
+    again = recorded.load(tmp_path / "again.parquet")
+    np.testing.assert_array_equal(again.answers.confidence, sure)
+    turned = again.aligned(np.array(["y"]), ("k", "m"))
+    np.testing.assert_array_equal(turned.answers.confidence, [[1.0, np.nan]])
+    assert (back.ways, again.ways, turned.ways) == ((), ("p_true", None), (None, "p_true"))

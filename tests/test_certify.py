@@ -140,6 +140,20 @@ def test_stricter_twins_lead_in_where_few_validation_rows_chose_among_many_polic
         assert np.array_equal(design.order(promises, 3000, DELTA)[0], design.order(promises, 300, DELTA)[0])
 
 
+def test_no_policy_is_tested_twice():
+    """One after the other a higher threshold may be cheaper, so that a stricter twin has a turn of its own."""
+    votes, both = ("majority", "weighted", "best", "bayes"), 0
+    for seed in (4, 5, 6):
+        design = Design.of(world(n=600, seed=seed, validation=100), RULE,
+                           replace(QUICK, aggregators=votes, thresholds=20, prefer="cost"))
+        order, own = design.order({"error_among_answered": 0.15}, 600, DELTA)
+        assert len(set(order.tolist())) == len(order) == len(own)
+        surest = int(own.argmax())
+        later = [design.policies[k] for k in order[surest + 1:]]
+        both += any(one.is_stricter_twin_of(design.policies[order[surest]]) for one in later)
+    assert both  # the case is there
+
+
 def test_a_lead_in_certifies_more_often_where_validation_rows_are_few():
     """Of 60 worlds with 60 validation rows each: how often the chosen order certifies anything on 400 new rows."""
     found = {True: 0, False: 0}

@@ -388,10 +388,27 @@ def test_where_the_word_on_an_answer_fails_the_outcome_stays_and_it_is_asked_aga
         said, found = capsys.readouterr().out, formats.read(tmp_path / "out")
         assert "x: 3 missing (its confidence: status 503)" in said and "8 of 8 outcomes" in said
         assert np.isnan(found.confidence[:, 0]).tolist() == [True] * 3 + [False] and set(found.scores.ravel()) == {1.0}
-        assert np.isnan(found.cost[:, 0]).tolist() == [True] * 3 + [False] and not np.isnan(found.cost[:, 1]).any()
+        assert np.allclose(found.cost, np.array([[20] * 3 + [122], [122] * 4]).T / 1e6)
         assert run.collect(settings(tmp_path))
     assert np.allclose(formats.read(tmp_path / "out").confidence[:, 0], [0, 0.2, 0.4, 0.6])
     assert "x (confidence): 3 calls" in capsys.readouterr().out and turns == {False: 4, True: 7}
+
+
+def test_a_model_that_never_says_how_sure_it_is_is_left_alone_for_that_and_still_answers(tmp_path, capsys):
+    well = sure_of({})
+
+    async def behave(body: dict, answer: Answer) -> None:
+        await (fails(500) if "proposed answer" in body["messages"][0]["content"] else well)(body, answer)
+    many = [dict(LINES[0], id=f"{i}", query=f"capital {i}?") for i in range(30)]
+    with Upstream({"x": behave, "y": well}) as up:
+        pool(tmp_path, up, confidence="verbalised", concurrency=1)
+        lines(tmp_path, *many)
+        pool_file = yaml.safe_load((tmp_path / "pool.yaml").read_text())
+        del pool_file["models"][1]["confidence"]
+        (tmp_path / "pool.yaml").write_text(yaml.safe_dump(pool_file))
+        assert not run.collect(settings(tmp_path))
+    assert asked_of_answers(up) == 20 and Counter(up.asked()) == {"x": 50, "y": 30}
+    assert "x: 10 missing (its confidence: given up after 20 failures in a row)" in capsys.readouterr().out
 
 
 def test_the_cap_holds_for_words_on_answers_too(tmp_path, capsys):

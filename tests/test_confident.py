@@ -87,6 +87,17 @@ def test_models_differ_in_what_their_word_is_worth_and_those_never_heard_are_lef
     np.testing.assert_array_equal(nobody.heard(codes >= 0, later).models, estimate.models)
 
 
+@pytest.mark.parametrize("same", [0.9, 0.99, 1e-9])
+def test_confidences_that_are_all_the_same_say_nothing_about_others(same):
+    """As of a likelihood of long replies, which is never more than the least that is told apart."""
+    rng = np.random.default_rng(6)
+    codes, _, outcomes, estimate = asked(rng, 500)
+    found = Evidence.fit(codes, outcomes, replace(estimate, own_confidence=np.full(codes.shape, same)))
+    assert np.abs(found.b).max() < 0.1
+    other = found.heard(codes >= 0, replace(estimate, own_confidence=np.full(codes.shape, 0.001))).models
+    assert np.abs(log_odds(other) - log_odds(estimate.models)).max() < 2
+
+
 @pytest.mark.parametrize("name", CONFIDENT)
 def test_what_holds_for_every_vote_that_hears(name):
     """Alone as in a batch; who is not asked, or gave no answer, is not heard; every bit comes back from JSON."""

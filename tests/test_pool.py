@@ -155,8 +155,10 @@ def test_p_true_of_another_shape_is_nothing_said(logprobs):
     ("0", 0), ("100", 1), ("0.5%", 0.005), ("0.5 percent", 0.005), ("99.5", 0.995), ("First 20%, now 70%.", 0.7),
     ("80-90%", 0.9), ("85/100", 0.85), ("85 out of 100", 0.85), ("**Probability:** 0.3\n", 0.3), ("100 %", 1),
     ("101", None), ("-5", None), ("-0.5", None), ("1000%", None), ("high", None), ("", None), ("9" * 400, None),
-    ("v2", None), ("-" * 10**5 + " " * 10**5 + "1" * 10**5, None)])
-def test_a_verbalised_confidence_is_the_last_number(reply, sure):
+    ("8/10", 0.8), ("9 out of 10", 0.9), ("4/5", 0.8), ("11/10", None), ("85,5%", 0.855), ("1,0", 1), ("0,85", 0.85),
+    ("I am 95% sure that it is 4", 0.95), ("10% at first, then 30 % of 7", 0.3), ("v2", None),
+    ("-" * 10**5 + " " * 10**5 + "1" * 10**5, None)])
+def test_a_verbalised_confidence_is_the_last_number_that_can_be_one(reply, sure):
     assert confidence.verbalised(reply) == (None if sure is None else pytest.approx(sure))
 
 

@@ -914,6 +914,20 @@ def test_a_pool_that_cannot_ask_those_who_are_heard_is_refused(router, ranks):
         pass
 
 
+def test_to_hear_models_in_another_way_than_was_certified_is_refused_or_promises_nothing(router, ranks):
+    behaviours = {name: sure("C") for name in ranks}
+    on_record = certified(router, Hears())
+    ways = dict.fromkeys(ranks, "p_true") | {ranks[1]: "verbalised"}
+    on_record.certificate = replace(on_record.certificate, ways=ways)
+    with Upstream(behaviours) as up:
+        with pytest.raises(ConfigError, match=rf"in another way \({ranks[1]} by p_true, on record by verbalised\)"), \
+                Serving(on_record, up, endpoint={"confidence": "p_true"}):
+            pass
+        with Serving(on_record, up, endpoint={"confidence": "p_true"}, allow_uncertified=True) as serving:
+            found = serving.ask(QUERY).racer
+    assert found["answer"] == "C" and not found["promise_stands"] and not found["certificate"]["stands"]
+
+
 def test_only_those_who_are_heard_are_asked(router, ranks, heard, monkeypatch):
     monkeypatch.setattr(Hears, "hears", tuple(name == ranks[1] for name in router.models))
     with Upstream({name: sure("C") for name in ranks}) as up, \

@@ -1,7 +1,7 @@
 """One call of one model for a collection: known already, or made now and noted at once."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -19,7 +19,7 @@ class Asked:
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, journal: Journal):
         self.endpoint, self.member, self.journal = endpoint, Member(endpoint, ledger), journal
-        self.calls = self.strikes = 0
+        self.calls, self.strikes = 0, Counter()  # strikes by purpose: who answers may still fail to say how sure it is
         rate = endpoint.rate  # waited for here, where no time limit runs; the member's own then lets a call through
         self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
@@ -48,7 +48,7 @@ class Asked:
 
     async def _call(self, purpose: str, query: str, body: dict) -> Said:
         async with self._slots:
-            if self.strikes >= STRIKES:
+            if self.strikes[purpose] >= STRIKES:
                 raise CallFailed(f"given up after {STRIKES} failures in a row", billed=False)
             if self._limiter is not None:
                 await self._limiter.acquire()
@@ -58,7 +58,7 @@ class Asked:
                 reply = await self.member.ask(body, bill, self.endpoint.timeout)
             except CallFailed as failed:
                 if not failed.capped:
-                    self.calls, self.strikes = self.calls + 1, self.strikes + (not failed.refused)
+                    self.calls, self.strikes[purpose] = self.calls + 1, self.strikes[purpose] + (not failed.refused)
                     self.journal.fail(purpose=purpose, id=query, model=self.endpoint.name, reason=failed.reason,
                                       usd=bill.usd, at=at)
                 raise
@@ -67,5 +67,5 @@ class Asked:
                         round(perf_counter() - start, 3), at,
                         self.member.sure(reply) if purpose == CONFIDENCE else reply.confidence)
             self.journal.say(said)
-        self.calls, self.strikes = self.calls + 1, 0
+        self.calls, self.strikes[purpose] = self.calls + 1, 0
         return said

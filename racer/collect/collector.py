@@ -21,7 +21,7 @@ class Outcome:
     """What became of one query with one model.
 
     `confidence` is how sure the model is of its answer, None where it says nothing of it. `usd` is the price of the
-    answer and of that word on it, None where an endpoint does not count tokens or the word is still to come.
+    answer and of that word on it, once it came; None where an endpoint does not count tokens.
     """
 
     said: Said
@@ -109,7 +109,7 @@ class Collector:
         try:
             self.found.outcomes[cell] = await _outcome(asked, query, said, grade)
         except CallFailed as failed:
-            self.found.outcomes[cell] = Outcome(said, grade, None)
+            self.found.outcomes[cell] = Outcome(said, grade, said.usd if said.stated else None)
             self.found.missing[cell] = f"its confidence: {CAPPED if failed.capped else failed.reason}"
             return not failed.capped
         return True

@@ -14,8 +14,8 @@ PLACES = ("{query}", "{answer}")
 TOP = 20  # tokens with their probabilities at each place, the most that the protocol has
 LEAST = -1e5  # of log-probabilities; endpoints that know no infinity say -9999 for a probability of 0
 SAYS = {"a": True, "true": True, "b": False, "false": False}
-NUMBER = re.compile(r"(?<![\w.])(-?(?:\d+(?:\.\d+)?|\.\d+))\s*(%|per ?cent)?", re.IGNORECASE)
-OF_HUNDRED = re.compile(r"\s{0,2}(?:/|out of)\s{0,2}100\b", re.IGNORECASE)
+NUMBER = re.compile(r"(?<![\w.,])(-?(?:\d+(?:[.,]\d+)?|[.,]\d+))\s{0,2}(%|per ?cent|(?:/|out of)\s{0,2}(?:100?|5)\b)?",
+                    re.IGNORECASE)
 
 
 def request(way: str, prompt: str, query: str, answer: str) -> dict:
@@ -46,17 +46,19 @@ def p_true(logprobs) -> float | None:
 
 
 def verbalised(reply: str) -> float | None:
-    """Return the last number in a reply as a share of 1: "85%", "85" and "0.85" are .85; None outside of 0 to 100 %.
+    """Return what a reply says as a share of 1: "85%", "85", "0.85" and "8.5/10" are .85; None outside of 0 to 100 %.
 
-    A number with a decimal point that is at most 1 is a share already, unless a percent sign follows.
+    Of several numbers the last one counts that says of how many it is (%, /10, out of 5), else the last one. A number
+    that does not is a percentage, but with a decimal point and at most 1 it is a share already.
     Tian et al., "Just Ask for Calibration", EMNLP 2023.
     """
-    if not (found := NUMBER.findall(OF_HUNDRED.sub("%", reply))):
+    found = NUMBER.findall(reply)
+    if not (found := [pair for pair in found if pair[1]] or found):
         return None
-    number, percent = found[-1]
-    share = float(number)
-    if percent or "." not in number or share > 1:
-        share /= 100
+    number, unit = found[-1]
+    share, of = float(number.replace(",", ".")), re.search(r"\d+", unit)
+    if unit or number.isdecimal() or share > 1:
+        share /= int(of[0]) if of else 100
     return share if 0 <= share <= 1 else None
 
 

@@ -31,6 +31,13 @@ class Pool:
                               "file does not say how to ask: give its entry the key `confidence` that it had when the "
                               "answers were recorded, or certify with aggregators that hear none")
 
+    def heard_otherwise(self, heard: tuple[str, ...], ways: dict[str, str]) -> str | None:
+        """Return who of these would be asked another way than the one on record (`ways`), in words; None if nobody."""
+        asked = {name: self.members[name].endpoint.confidence for name in heard}
+        other = [f"{name} by {asked[name]}, on record by {ways[name]}" for name in heard
+                 if name in ways and asked[name] != ways[name]]
+        return "; ".join(other) or None
+
     async def close(self) -> None:
         for member in self.members.values():
             await member.close()

@@ -74,10 +74,20 @@ class Service:
         if self.certificate is None and router.artifact is None:
             raise ConfigError("this run is not calibrated: run `python scripts/calibrate.py run=DIR` first")
         pool.check(router.models, tuple(filter(None, (settings.fallback, settings.fusion))))
-        if self.certificate is not None:
-            pool.check_confidence(self.certificate.hears)
+        self.otherwise = None if self.certificate is None else self._check_confidence()
         self.prompt = fusion.prompt_of(settings.fusion_prompt)
         self.forward = Forward(router.estimate, settings.batch)
+
+    def _check_confidence(self) -> str | None:
+        """Return who is asked how sure it is in another way than was certified; raise `ConfigError` unless allowed."""
+        heard = self.certificate.hears
+        self.pool.check_confidence(heard)
+        otherwise = self.pool.heard_otherwise(heard, self.certificate.ways)
+        if otherwise and not self.settings.allow_uncertified:
+            raise ConfigError("the certified vote hears how sure models are, and the pool file asks in another way "
+                              f"({otherwise}): mend its key `confidence`, or set allow_uncertified=true, under which "
+                              "no promise stands")
+        return otherwise
 
     async def plan(self, ask: Ask, end: float) -> Plan:
         """Return who is to be asked; raise `Refused` if the query cannot be routed as it is."""
@@ -153,7 +163,7 @@ class Service:
 
     @property
     def _certified(self) -> bool:
-        return self.router.uncertified is None
+        return self.router.uncertified is None and self.otherwise is None
 
     def _stands(self, panel: Panel) -> bool:
         return self._certified and not panel.failed
