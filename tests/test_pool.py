@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from upstream import (
     Upstream,
@@ -368,6 +369,22 @@ def test_the_cap_holds_whatever_runs_at_the_same_time():
         failed = asyncio.run(crowd(up, ledger))
         assert sum(failed) == 33 and len(up.calls) == 7 and up.most_busy == 7
         assert ledger.held == 0 and ledger.spent == pytest.approx(7 * (10 + 2 * 5) / 1e6)
+
+
+def test_what_is_released_is_what_was_held_in_whatever_order():
+    """No rounding stays behind, as it would of sums of such numbers: (.1 + .7 + .2) - .1 - .7 - .2 is not 0."""
+    rng = np.random.default_rng(0)
+    ledger, most = Ledger(cap=50.0), rng.uniform(0, 1, 40) * 10.0 ** rng.integers(-9, 1, 40)
+    for _ in range(5):
+        calls = [ledger.hold(usd, Bill()) for usd in most]
+        for call in calls:
+            call.__enter__().settle(0.0)
+        assert most.sum() - 1e-15 <= ledger.held < most.sum() + 1e-9
+        for i in rng.permutation(len(calls)):
+            calls[i].__exit__(None, None, None)
+        assert ledger.held == 0 == ledger.spent
+    with Ledger(cap=0.0013).hold(0.0013, Bill()):  # all of a cap may be held
+        pass
 
 
 def test_under_the_cap_a_call_fails_before_anything_is_sent():

@@ -1,10 +1,14 @@
 """What was spent, and the cap that no call may pass: money is held back before a call, and settled after it."""
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+DIGITS = 12  # after the point of a USD to which money is held back, rounded up: what is released is what was held
 
 
 @dataclass
@@ -61,7 +65,9 @@ class Ledger:
         Afterwards what it was settled at is added to the bill, or all that was held: a call that was cut off may have
         cost that.
         """
-        fits = self._db.execute("UPDATE ledger SET held = held + ?1 WHERE spent + held + ?1 <= ?2", (usd, self.cap))
+        back = math.ceil(round(usd * 10**DIGITS, 3)) / 10**DIGITS
+        fits = self._db.execute(f"UPDATE ledger SET held = round(held + ?1, {DIGITS}) WHERE spent + held + ?1 <= ?2",
+                                (back, self.cap))
         if not fits.rowcount:
             raise CapReached(f"the spend cap of {self.cap:g} USD leaves no room for a call of up to {usd:.6f} USD")
         hold = Hold(usd)
@@ -69,7 +75,8 @@ class Ledger:
             yield hold
         finally:
             bill.usd += hold.usd
-            self._db.execute("UPDATE ledger SET held = max(held - ?, 0), spent = spent + ?", (usd, hold.usd))
+            self._db.execute(f"UPDATE ledger SET held = max(round(held - ?, {DIGITS}), 0), spent = spent + ?",
+                             (back, hold.usd))
 
     def close(self) -> None:
         self._db.close()
