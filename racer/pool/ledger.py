@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-
 DIGITS = 12  # after the point of a USD to which money is held back, rounded up: what is released is what was held
 
 
