@@ -21,7 +21,6 @@ from tqdm import tqdm
 from racer import cli, config, data, pipeline, recorded
 from racer import scores as scores_file
 from racer.aggregate import AGGREGATORS, CONFIDENT
-from racer.ballots import log_odds
 from racer.certify import Design, Grid, Trial, certify
 from racer.choice import set_rule
 from racer.confident import Evidence
@@ -29,6 +28,8 @@ from racer.config import LocalMemberConfig
 from racer.local import weights
 from racer.local.language_model import LanguageModel
 from racer.recorded import Recorded
+from racer.repeated import halves
+from racer.router.search import log_loss
 from racer.rule import SetRule
 from racer.table import OutcomeTable
 
@@ -133,11 +134,6 @@ def p_true(name: str, y: np.ndarray, at: list[int], keep: np.ndarray) -> str:
     return f"{roc_auc_score(y[said], value[said]):.3f}"
 
 
-def log_loss(p: np.ndarray, y: np.ndarray) -> float:
-    x = log_odds(p)
-    return float(np.mean(np.logaddexp(0, x) - y * x))
-
-
 # ---------------------------------------------------------------- what that buys
 
 
@@ -157,10 +153,9 @@ class Bought:
 def bought(rows: Recorded, rule: SetRule, votes: tuple[str, ...]) -> dict[float, Bought]:
     """Return, by the error promised, what policies with these votes give on the other half of each split."""
     design = Design.of(rows, rule, Grid(votes))
-    held_out, found = np.flatnonzero(np.isin(rows.scores.split, ("calibration", "test"))), {a: [] for a in LEVELS}
-    for split in range(SPLITS):
-        order = np.random.default_rng(split).permutation(held_out)
-        first, second = (Trial(design, rows.take(half)) for half in np.array_split(order, 2))
+    held_out, found = rows.take(np.isin(rows.scores.split, ("calibration", "test"))), {a: [] for a in LEVELS}
+    for half in halves(len(held_out.scores.ids), SPLITS, np.random.default_rng(0)):
+        first, second = Trial(design, held_out.take(half)), Trial(design, held_out.take(~half))
         for level in LEVELS:
             verdict = certify(design, first, {"error_among_answered": level}, DELTA)
             if verdict.chosen is None:

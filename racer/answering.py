@@ -9,7 +9,7 @@ from racer.certify import Design, Trial, Verdict, reachable
 from racer.files import whole
 from racer.intervals import mean, share
 from racer.policy import Played
-from racer.promises import Tally, above_by_chance
+from racer.promises import ERROR, Tally, above_by_chance
 from racer.recorded import Recorded
 
 
@@ -86,7 +86,7 @@ def chances(verdict: Verdict, delta: float, played: Played) -> dict:
         return {}
     one = verdict.tally.take(np.flatnonzero(verdict.order == verdict.chosen))
     n, answered = len(played.answered), int(played.answered.sum())
-    return {name: above_by_chance(one, name, level, delta, answered if name == "error_among_answered" else n)
+    return {name: above_by_chance(one, name, level, delta, answered if name == ERROR else n)
             for name, level in verdict.promises.items()}
 
 

@@ -268,8 +268,7 @@ def _amounts(outcomes: Entries, column: str, cell: np.ndarray) -> np.ndarray | N
     values = outcomes.numbers(column)
     outcomes.refuse(values < 0, column, "expected zero or more; leave the cell empty where it is unknown")
     outcomes.refuse(np.isinf(values), column, "expected a finite number; leave the cell empty where it is unknown")
-    values = values[cell]
-    return None if np.isnan(values).all() else values
+    return _known(values[cell])
 
 
 def _confidence(outcomes: Entries, cell: np.ndarray) -> np.ndarray | None:
@@ -277,7 +276,11 @@ def _confidence(outcomes: Entries, cell: np.ndarray) -> np.ndarray | None:
     values = outcomes.numbers("confidence")
     outcomes.refuse((values < 0) | (values > 1), "confidence", "expected a number in [0, 1]; rescale it, leave it "
                     "empty where it is unknown, or rename the column if it is something else")
-    return None if np.isnan(values[cell]).all() else values[cell]
+    return _known(values[cell])
+
+
+def _known(values: np.ndarray) -> np.ndarray | None:
+    return None if np.isnan(values).all() else values
 
 
 def _optional(texts: np.ndarray, at: np.ndarray) -> np.ndarray | None:

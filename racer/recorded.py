@@ -147,7 +147,5 @@ def load(path: str | os.PathLike) -> AnswerLog:
 
 def _ways(table: OutcomeTable) -> tuple[str | None, ...]:
     """Return how each model was asked how sure it is, None where the card does not say."""
-    listed = table.card.get("models")
-    said = {one.get("name"): one.get("confidence") for one in listed if isinstance(one, dict)} \
-        if isinstance(listed, list) else {}
-    return tuple(way if isinstance(way := said.get(name), str) else None for name in table.models)
+    said = [table.listed.get(name, {}).get("confidence") for name in table.models]
+    return tuple(way if isinstance(way, str) else None for way in said)

@@ -69,6 +69,11 @@ class OutcomeTable:
         return bool(self.card.get("simulated", False))
 
     @property
+    def listed(self) -> dict[str, dict]:
+        """What the card says of models, by their names; of some, or of others, perhaps of none."""
+        return {one["name"]: one for one in self.card.get("models", [])}
+
+    @property
     def title(self) -> str:
         """The name as it is shown: a simulated table says so wherever it appears."""
         return f"{self.name} (simulated)" if self.simulated else self.name
@@ -150,8 +155,8 @@ class OutcomeTable:
                     "confidence": cells(self.confidence, pa.float64())}
         pq.write_table(pa.table(queries), folder / "queries.parquet", compression="zstd")
         pq.write_table(pa.table(outcomes), folder / "outcomes.parquet", compression="zstd")
-        prices = {p["name"]: p for p in self.card.get("models", [])}
-        card = {**self.card, "name": self.name, "models": [prices.get(name, {"name": name}) for name in self.models],
+        models = [self.listed.get(name, {"name": name}) for name in self.models]
+        card = {**self.card, "name": self.name, "models": models,
                 "score_kinds": dict(self.kinds)}
         (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return folder

@@ -8,6 +8,7 @@ from racer.collect.graders import answer_in
 from racer.collect.judge import Judge
 from racer.collect.queries import Query
 from racer.pool import usage
+from racer.pool.confidence import ASKED
 
 CHARACTERS = 4  # bytes of a prompt per token, about
 
@@ -46,7 +47,7 @@ def of_confidences(asked: Asked, queries: Iterable[Query], reply_tokens: int) ->
 
     Answers that are not there yet are taken to be `reply_tokens` long.
     """
-    if asked.endpoint.question() is None:
+    if asked.endpoint.confidence not in ASKED:
         return None
     return _estimate(asked, f"{asked.endpoint.name} (confidence)", list(_about(asked, queries, reply_tokens)),
                      reply_tokens)

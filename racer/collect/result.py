@@ -17,7 +17,6 @@ def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card
     kind of grader graded all of it, else it is text.
     """
     cells = np.array([[collected.outcomes.get((q.id, one.name)) for one in pool] for q in queries], dtype=object)
-    confidence = _numbers(cells, lambda c: c.confidence)
     kinds: dict[str, set[str]] = {}
     for query in queries:
         kinds.setdefault(query.task, set()).add(KIND_OF[query.grader])
@@ -31,7 +30,7 @@ def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card
         answers=_over(cells, lambda c: c.grade.answer), reference=_texts([q.reference or None for q in queries]),
         cost=_numbers(cells, lambda c: c.usd),
         output_tokens=_numbers(cells, lambda c: c.said.tokens_out if c.said.stated else None),
-        confidence=None if np.isnan(confidence).all() else confidence, card=card)
+        confidence=_numbers(cells, lambda c: c.confidence), card=card)
 
 
 def _texts(values: list) -> np.ndarray:

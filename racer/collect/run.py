@@ -111,8 +111,9 @@ def _finish(settings: CollectConfig, found: Collected, asked: list[Query], pool:
               f"({len(found.outcomes)} of {len(asked) * len(pool)} outcomes)")
     for line in found.why():
         print(line)
+    silent = found.silent()
     for one in pool:
-        if one.confidence is not None and one.name in found.silent():
+        if one.confidence is not None and one.name in silent:
             print(f"{one.name}: none of its answers came with a confidence (confidence: {one.confidence}); does its "
                   "endpoint give log-probabilities, or the model a number?")
     if found.missing:
