@@ -12,9 +12,14 @@ from racer.tracking import Tracker, flatten
 
 
 def records(run_dir) -> list:
-    """Return the records of the one offline run below a run folder: what `wandb sync` would send."""
+    """Return the records of the one offline run below a run folder: what `wandb sync` would send.
+
+    Closing a run does not wait until wandb's service has written the last of it: only the service's end does.
+    """
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()
     [file] = (run_dir / "wandb").glob("offline-run-*/*.wandb")
     found = []
     for data in log_entries(file.read_bytes()):
