@@ -351,6 +351,16 @@ def test_without_the_key_nothing_more_is_asked_and_the_table_has_no_such_column(
     assert not any("logprobs" in call.body for call in up.calls) and "(confidence)" not in capsys.readouterr().out
 
 
+def test_log_probabilities_that_came_anyway_become_the_confidence_once_the_pool_file_says_so(tmp_path):
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        lines(tmp_path, *CAPITALS)
+        for way in (None, "likelihood", None):
+            pool(tmp_path, up, parameters={"logprobs": True}, confidence=way)
+            assert run.collect(settings(tmp_path)) and len(up.calls) == 8
+            found = formats.read(tmp_path / "out").confidence
+            assert found is None if way is None else (found == 0.5).all()
+
+
 def test_of_a_reply_without_a_final_answer_and_by_a_model_that_does_not_say_nothing_is_known(tmp_path, capsys):
     with Upstream({"x": says("hm"), "y": sure_of({"capital?": "who knows"})}) as up:
         pool(tmp_path, up, confidence="verbalised", extract="(Paris)")

@@ -8,7 +8,7 @@ from time import perf_counter
 from aiolimiter import AsyncLimiter
 
 from racer.collect.journal import Journal, Said
-from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member
+from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, confidence
 
 CONFIDENCE = "confidence"  # the purpose of a call that asks how sure a model is of its answer
 STRIKES = 20  # calls of a model that fail one after the other, until it is given up for this run
@@ -65,7 +65,7 @@ class Asked:
             said = Said(purpose, query, self.endpoint.name, self.request(body), reply.text, reply.finish_reason,
                         reply.usage.tokens_in, reply.usage.tokens_out, reply.usd, reply.usage.stated,
                         round(perf_counter() - start, 3), at,
-                        self.member.sure(reply) if purpose == CONFIDENCE else reply.confidence)
+                        self.member.sure(reply) if purpose == CONFIDENCE else confidence.likelihood(reply.logprobs))
             self.journal.say(said)
         self.calls, self.strikes[purpose] = self.calls + 1, 0
         return said

@@ -12,6 +12,7 @@ from racer.collect.grading import NO_VERDICT, Graders
 from racer.collect.journal import Said
 from racer.collect.queries import Query
 from racer.pool import CallFailed
+from racer.pool.confidence import LIKELIHOOD
 
 CAPPED = "the spend cap leaves no room"
 
@@ -122,6 +123,6 @@ async def _outcome(asked: Asked, query: Query, said: Said, grade: Grade) -> Outc
         return Outcome(said, grade, usd)
     body = asked.member.of_confidence(query.query, grade.answer)
     if body is None:
-        return Outcome(said, grade, usd, said.confidence)
+        return Outcome(said, grade, usd, said.confidence if asked.endpoint.confidence == LIKELIHOOD else None)
     word = await asked.say(CONFIDENCE, query.id, body)
     return Outcome(said, grade, usd + word.usd if said.stated and word.stated else None, word.confidence)

@@ -23,7 +23,8 @@ class Said:
     """A reply: of whom, to which query (`id`) and request (its hash); `purpose` is `answer`, `verdict` or `confidence`.
 
     `stated`: tokens and USD are by the endpoint's own count, else the most that the call can have taken. `confidence`
-    is how sure the model is of its answer, as far as this reply tells; None in records of earlier versions.
+    is how sure the model is of its answer, as far as this reply tells: an answer by the probabilities of its tokens,
+    if they came with it. None in records of earlier versions.
     """
 
     purpose: str
