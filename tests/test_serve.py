@@ -907,6 +907,16 @@ def test_a_model_that_cannot_be_asked_how_sure_it_is_keeps_its_place_without_the
     assert not racer["certificate"]["stands"] and racer["confidence"] == pytest.approx(3 / 4)
 
 
+def test_a_word_on_an_answer_that_a_leaving_client_cuts_off_is_counted(router, ranks):
+    with Upstream({name: sure("C", then=slow()) for name in ranks}) as up, \
+            Serving(certified(router, Hears()), up, deadline=30,
+                    endpoint={"confidence": "p_true", "timeout": 30}) as serving:
+        hang_up(serving, up, 6, chat())
+        wanted = {LEFT: 1, "racer_usd_held": 0} | {f'racer_calls_total{{end="{end}",model="{name}"}}': 1
+                                                   for end in ("replied", "cut off") for name in ranks[:3]}
+        assert counted(serving, wanted) == wanted
+
+
 def test_a_pool_that_cannot_ask_those_who_are_heard_is_refused(router, ranks):
     with Upstream({name: sure("C") for name in ranks}) as up, \
             pytest.raises(ConfigError, match=r"hears how sure .* the key `confidence` that it had"), \

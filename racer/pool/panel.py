@@ -26,7 +26,7 @@ class Panel:
     """Calls of one query with request `body`, all of them before `end` (a time of the event loop).
 
     `spares` are who comes next, best first; each takes one place at most. `seconds` is the time with a call under way.
-    `remarks` are what models said when they were asked how sure they are of their answers.
+    `questioned` are those who were asked how sure they are of their answers, `remarks` what they said to that.
     `ours`: the body is a request of our own, sent as it is; else it is a user's, in the prompt of each entry.
     """
 
@@ -39,6 +39,7 @@ class Panel:
     called: list[str] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
+    questioned: list[str] = field(default_factory=list)
     remarks: list[Reply] = field(default_factory=list)
     seconds: float = 0.0
     streamed: str | None = None  # whose reply came as a stream, to its end
@@ -127,6 +128,7 @@ class Panel:
         member = self.pool.members[name]
         if (body := member.of_confidence(query, answer)) is None:
             return self.replies[name].confidence
+        self.questioned.append(name)
         try:
             self.remarks.append(remark := await member.ask(body, self.bill, self.left))
         except CallFailed as failed:

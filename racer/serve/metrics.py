@@ -49,10 +49,11 @@ class Metrics:
         if panel.streamed is not None:
             self.calls.labels(panel.streamed, "streamed").inc()
             self.usd.labels(panel.streamed).inc(panel.bill.usd)
-        for failed in panel.failed:
-            self.calls.labels(failed.model, "failed").inc()
-            if failed.by is not None:
-                self.replaced.labels(failed.model).inc()
-        ended = {*panel.replies, panel.streamed, *(failed.model for failed in panel.failed)}
-        for name in set(panel.called) - ended:
+        for one in panel.failed:
+            self.calls.labels(one.model, "failed").inc()
+            if one.by is not None:
+                self.replaced.labels(one.model).inc()
+        failed = {one.model for one in panel.failed}
+        for name in (*set(panel.called).difference(panel.replies, {panel.streamed}, failed),
+                     *set(panel.questioned).difference({remark.model for remark in panel.remarks}, failed)):
             self.calls.labels(name, "cut off").inc()
