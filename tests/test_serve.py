@@ -1,6 +1,7 @@
 """Our server with real routers, real upstreams on loopback, and the official client, which must need no change."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -45,7 +46,7 @@ from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.policy import Policy, Track
 from racer.pool import Cache, Ledger
-from racer.serve import server
+from racer.serve import render, server
 from racer.serve.exchange import Exchange
 from racer.serve.forward import Forward
 from racer.serve.fusion import prompt_of
@@ -302,6 +303,78 @@ def test_a_stream_that_cannot_begin_is_replaced(single, ranks):
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == f"I am {ranks[1]}. "
     assert chunks[-1].racer["replaced"] == [{"model": ranks[0], "by": ranks[1], "reason": "status 503"}]
     assert not chunks[-1].racer["promise_stands"] and chunks[-1].racer["answered_by"] == ranks[1]
+
+
+def streams(*deltas: dict):
+    """A model that streams these, and nothing else."""
+    async def behave(body, answer):
+        await answer.head(200, "text/event-stream")
+        for delta in deltas:
+            await answer.event(chunk(delta))
+        await answer.event(chunk({}, "stop"))
+        await answer.event("[DONE]")
+    return behave
+
+
+@pytest.mark.parametrize("blank", [(), ({"role": "assistant", "content": ""},), ({"content": " "}, {"content": "\n"})])
+def test_a_stream_that_says_nothing_is_replaced_like_an_empty_reply(single, ranks, blank):
+    with Upstream(all_say(single) | {ranks[0]: streams(*blank)}) as up, Serving(single, up) as serving:
+        chunks = list(serving.ask(QUERY, stream=True))
+        spent, wanted = serving.pool.ledger.spent, {f'racer_usd_total{{model="{ranks[1]}"}}': pytest.approx(20 / 1e6)}
+        assert counted(serving, wanted) == wanted and spent > 20 / 1e6  # to each what it cost
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == f"I am {ranks[1]}. "
+    assert chunks[-1].racer["replaced"] == [{"model": ranks[0], "by": ranks[1], "reason": "empty reply"}]
+    assert not chunks[-1].racer["promise_stands"] and chunks[-1].racer["cost_usd"] == pytest.approx(spent)
+
+
+def test_blanks_before_the_first_word_are_handed_on_and_a_refusal_or_a_call_of_a_tool_says_something(single, ranks):
+    call = {"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+    for deltas in ([{"content": "\n"}, {"content": " x"}], [{"refusal": "no"}], [call]):
+        with Upstream(all_say(single) | {ranks[0]: streams(*deltas)}) as up, Serving(single, up) as serving:
+            *words, end = serving.ask(QUERY, stream=True)
+        assert [one.choices[0].delta.model_dump(exclude_unset=True) for one in words] == deltas
+        assert end.racer["promise_stands"]
+
+
+def test_the_halves_of_an_emoji_in_two_chunks_arrive_as_they_came(single, ranks):
+    with Upstream(all_say(single) | {ranks[0]: streams({"content": "\ud83d"}, {"content": "\ude00"})}) as up, \
+            Serving(single, up) as serving:
+        text = post(serving, chat(stream=True)).text
+    assert r'"\ud83d"' in text and r'"\ude00"' in text and text.endswith("[DONE]\n\n")
+
+
+def test_a_bug_amid_a_stream_is_an_explicit_error_too(single, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError(QUERY)
+    monkeypatch.setattr(render, "end", broken)
+    with Upstream(all_say(single)) as up, Serving(single, up) as serving:
+        text = post(serving, chat(stream=True)).text
+        assert serving.pool.ledger.held == 0
+    error = json.loads(text.split("\n\n")[-2].removeprefix("data: "))
+    assert error["error"]["type"] == "server_error" and not error["racer"]["promise_stands"] and "[DONE]" not in text
+    assert "RuntimeError" in caplog.text and QUERY not in caplog.text
+
+
+def test_a_client_that_does_not_read_its_stream_ends_the_call_with_its_deadline(single, ranks):
+    async def long(body, answer):
+        await answer.head(200, "text/event-stream")
+        while True:
+            await answer.event(chunk({"content": "x" * 2000}))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with Upstream(all_say(single) | {ranks[0]: long}) as up, \
+                Serving(single, up, deadline=0.5, endpoint={"max_tokens": 10**6, "timeout": 30.0}) as serving, \
+                socket.create_connection(("127.0.0.1", int(serving.base.rsplit(":", 1)[1])), timeout=10) as client:
+            data = json.dumps(chat(stream=True)).encode()
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
+                           + data)
+            wanted = {"racer_requests_working": 0, "racer_usd_held": 0, 'racer_forward_seconds_count': 1,
+                      f'racer_calls_total{{end="cut off",model="{ranks[0]}"}}': 1}
+            assert counted(serving, wanted) == wanted and serving.pool.ledger.spent > 0
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def test_a_stream_that_nobody_begins_is_an_error_status(single):

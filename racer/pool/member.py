@@ -119,7 +119,7 @@ class Member:
                     async with aclosing(self._chunks(body, end)) as chunks:
                         text, said, finished = "", None, False
                         async for chunk in chunks:
-                            with self._failures(TypeError, AttributeError):
+                            with self._failures(TypeError, AttributeError, LookupError):
                                 delta, done = _delta(chunk)
                             text, finished, said = text + delta, finished or done, chunk.get("usage") or said
                             yield chunk
@@ -262,6 +262,17 @@ def _text(message: dict) -> str:
 
 def _delta(chunk: dict) -> tuple[str, bool]:
     """Return the text that a chunk adds, and whether it ends the reply."""
-    choices = chunk.get("choices") or [{}]
-    text = (choices[0].get("delta") or {}).get("content")
-    return text if isinstance(text, str) else "", choices[0].get("finish_reason") is not None
+    choice = _choice(chunk)
+    text = (choice.get("delta") or {}).get("content")
+    return text if isinstance(text, str) else "", choice.get("finish_reason") is not None
+
+
+def says_something(chunk: dict) -> bool:
+    """Return whether a chunk adds to what the reply says: a text that is not blank, a refusal, a call of a tool."""
+    delta = _choice(chunk).get("delta") or {}
+    texts = [text for key in ("content", "refusal") if isinstance(text := delta.get(key), str)]
+    return bool(delta.get("tool_calls")) or any(text.strip() for text in texts)
+
+
+def _choice(chunk: dict) -> dict:
+    return (chunk.get("choices") or [{}])[0]

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from racer.pool.failures import CallFailed
 from racer.pool.ledger import Bill
-from racer.pool.member import Reply
+from racer.pool.member import Reply, says_something
 from racer.pool.pool import Pool
 
 
@@ -42,7 +42,7 @@ class Panel:
     questioned: list[str] = field(default_factory=list)
     remarks: list[Reply] = field(default_factory=list)
     seconds: float = 0.0
-    streamed: str | None = None  # whose reply came as a stream, to its end
+    streamed: dict[str, float] = field(default_factory=dict)  # whose reply came as a stream, to its end, and its USD
 
     @property
     def left(self) -> float:
@@ -72,29 +72,30 @@ class Panel:
         return dict(zip(answers, found, strict=True))
 
     async def stream(self, name: str) -> AsyncIterator[dict]:
-        """Yield the chunks of one member, or of the spare that takes its place; raise `CallFailed` if nobody is left,
-        or if the stream breaks after its first chunk.
+        """Yield the chunks of one member, or of the spare that takes its place if it fails before it has said anything;
+        raise `CallFailed` if nobody is left, or if the stream breaks after its first words.
         """
         while True:
             self.called.append(name)
-            member = self.pool.members[name]
+            member, before = self.pool.members[name], self.bill.usd
             chunks = member.stream(member.of_query(self.body, streamed=True), self.bill, self.left)
             try:
                 with self._clock():
-                    first = await anext(chunks)
+                    held = await _first_words(chunks)
                 break
             except CallFailed as failed:
                 if (name := self.fail(name, failed)) is None:
                     raise
         try:
-            yield first
+            for chunk in held:
+                yield chunk
             while True:
                 with self._clock():
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
                 yield chunk
-            self.streamed = name
+            self.streamed[name] = self.bill.usd - before
         except CallFailed as failed:
             self.failed.append(Failed(name, failed, None))
             raise
@@ -144,3 +145,13 @@ class Panel:
             yield
         finally:
             self.seconds += perf_counter() - start
+
+
+async def _first_words(chunks: AsyncIterator[dict]) -> list[dict]:
+    """Return the chunks of a stream up to the first that says something; raise `CallFailed` if none does."""
+    held = []
+    async for chunk in chunks:
+        held.append(chunk)
+        if says_something(chunk):
+            return held
+    raise CallFailed("empty reply")

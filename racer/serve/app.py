@@ -2,19 +2,21 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import perf_counter
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from racer.config import ServeConfig
 from racer.pool import CallFailed, Pool
 from racer.serve import render
-from racer.serve.guard import Guard, body_of, bug, refusal
+from racer.serve.guard import Guard, body_of, bug, log_bug, refusal
 from racer.serve.metrics import Metrics
 from racer.serve.outcome import Outcome
 from racer.serve.request import Ask, Refused, hints, parse, parse_json
@@ -48,6 +50,23 @@ def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -
     return Guard(app, metrics, token, settings.concurrency, settings.queue, settings.deadline)
 
 
+class Streamed(StreamingResponse):
+    """A response that is sent as it comes. The `call` behind it ends with it, also where its client stopped reading;
+    then `count` is called.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], call: AsyncExitStack, count: Callable[[], None]):
+        super().__init__(events, media_type="text/event-stream")
+        self.call, self.count = call, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self.call:
+                await super().__call__(scope, receive, send)
+        finally:
+            self.count()
+
+
 class Routes:
     """What each route does."""
 
@@ -61,13 +80,15 @@ class Routes:
         ask = parse(data, self.settings.name, self.settings.context, self.side)
         plan = await self._plan(ask, end)
         if self.service.passes_through(ask, plan):
-            outcome, chunks = await self.service.stream(ask, plan, end)
-            return StreamingResponse(self._streamed(ask, outcome, chunks, start), media_type="text/event-stream")
+            async with AsyncExitStack() as call:
+                outcome, chunks = await call.enter_async_context(self.service.stream(ask, plan, end))
+                return Streamed(self._events(ask, outcome, chunks), call.pop_all(),
+                                partial(self._count, outcome, start))
         outcome = await self.service.complete(ask, plan, end)
         if ask.stream:
             content = b"".join(render.chunks(outcome, self.settings.name, ask.include_usage))
         else:
-            content = json.dumps(render.completion(outcome, self.settings.name), ensure_ascii=False).encode()
+            content = json.dumps(render.completion(outcome, self.settings.name)).encode()
         timing = self._count(outcome, start)
         return Response(content, media_type="text/event-stream" if ask.stream else "application/json",
                         headers={"Server-Timing": timing})
@@ -103,8 +124,7 @@ class Routes:
         self.metrics.forward.observe(plan.forward)
         return plan
 
-    async def _streamed(self, ask: Ask, outcome: Outcome, chunks: AsyncIterator[dict], start: float
-                        ) -> AsyncIterator[bytes]:
+    async def _events(self, ask: Ask, outcome: Outcome, chunks: AsyncIterator[dict]) -> AsyncIterator[bytes]:
         """Yield the events of a reply that is handed on as it comes. Its end is held back until its cost is known."""
         shared, finish, said = render.identity(), None, None
         try:
@@ -119,10 +139,10 @@ class Routes:
                 yield render.event(render.chunk(shared, outcome.model, [], usage=said))
             yield render.DONE
         except CallFailed as failed:
-            error = {"message": f"{outcome.model}: {failed.reason}", "type": "upstream_error", "code": None}
-            yield render.event({"error": error, "racer": outcome.record() | {"promise_stands": False}})
-        finally:
-            self._count(outcome, start)
+            yield render.broken(f"{outcome.model}: {failed.reason}", "upstream_error", outcome)
+        except Exception as error:  # a bug of ours: the client is told that what it has is not all
+            log_bug("a stream", error)
+            yield render.broken(bug().message, bug().kind, outcome)
 
     def _count(self, outcome: Outcome, start: float) -> str:
         """Count what came of a query; return its times for the header."""

@@ -42,8 +42,8 @@ class Guard:
         except Refused as refused:
             if not exchange.status:
                 await refusal(refused)(scope, receive, exchange.send)
-        except Exception as error:  # a bug of ours; its message may hold the prompt, so only its kind is logged
-            log.error("%s failed: %s", path, type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        except Exception as error:  # a bug of ours
+            log_bug(path, error)
             if not exchange.status:
                 await refusal(bug())(scope, receive, exchange.send)
         finally:
@@ -101,6 +101,11 @@ def _stop(limit: asyncio.Timeout) -> None:
     """Cancel what is under way: who has left has no time left."""
     if not limit.expired():
         limit.reschedule(asyncio.get_running_loop().time())
+
+
+def log_bug(what: str, error: Exception) -> None:
+    """Log what failed; the error's message may hold the prompt, so only its kind is logged."""
+    log.error("%s failed: %s", what, type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 def busy() -> Refused:

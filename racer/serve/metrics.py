@@ -46,14 +46,14 @@ class Metrics:
                 self.tokens.labels(name, "in").inc(reply.usage.tokens_in)
                 self.tokens.labels(name, "out").inc(reply.usage.tokens_out)
                 self.usd.labels(name).inc(reply.usd)
-        if panel.streamed is not None:
-            self.calls.labels(panel.streamed, "streamed").inc()
-            self.usd.labels(panel.streamed).inc(panel.bill.usd)
+        for name, usd in panel.streamed.items():
+            self.calls.labels(name, "streamed").inc()
+            self.usd.labels(name).inc(usd)
         for one in panel.failed:
             self.calls.labels(one.model, "failed").inc()
             if one.by is not None:
                 self.replaced.labels(one.model).inc()
         failed = {one.model for one in panel.failed}
-        for name in (*set(panel.called).difference(panel.replies, {panel.streamed}, failed),
+        for name in (*set(panel.called).difference(panel.replies, panel.streamed, failed),
                      *set(panel.questioned).difference({remark.model for remark in panel.remarks}, failed)):
             self.calls.labels(name, "cut off").inc()

@@ -60,8 +60,14 @@ def chunks(outcome: Outcome, name: str, include_usage: bool) -> Iterator[bytes]:
     yield DONE
 
 
+def broken(message: str, kind: str, outcome: Outcome) -> bytes:
+    """Return the event that ends a stream which is not whole."""
+    return event({"error": {"message": message, "type": kind, "code": None},
+                  "racer": outcome.record() | {"promise_stands": False}})
+
+
 def event(record: dict) -> bytes:
-    return f"data: {json.dumps(record, ensure_ascii=False)}\n\n".encode()
+    return f"data: {json.dumps(record)}\n\n".encode()  # escapes: half of an emoji, the rest to come, has no UTF-8
 
 
 DONE = b"data: [DONE]\n\n"

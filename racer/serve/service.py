@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,23 +125,22 @@ class Service:
         compared = self.settings.aggregator == "majority"
         return ask.stream and plan.decision is not None and len(plan.members) == 1 and not compared
 
-    async def stream(self, ask: Ask, plan: Plan, end: float) -> tuple[Outcome, AsyncIterator[dict]]:
-        """Return the outcome, which is whole when the stream has ended, and its chunks; raise `Refused` like
-        `complete`. Chunks raise `CallFailed` if the stream breaks.
+    @asynccontextmanager
+    async def stream(self, ask: Ask, plan: Plan, end: float) -> AsyncIterator[tuple[Outcome, AsyncIterator[dict]]]:
+        """Give the outcome, which is whole when the stream has ended, and its chunks; raise `Refused` like `complete`.
+
+        Chunks raise `CallFailed` if the stream breaks. On leaving, the call ends, however far it is.
         """
-        over = ExitStack()
-        panel = over.enter_context(self._panel(ask.body, end, plan.spares))
-        with over:
-            chunks = panel.stream(plan.members[0])
-            try:
-                first = await anext(chunks)
-            except CallFailed:
-                raise failed(panel) from None
-            over = over.pop_all()  # there is more to come
-        model = panel.called[-1]
-        confidence = float(plan.estimate.models[0, self.router.models.index(model)])
-        outcome = Outcome(panel, None, model, confidence, self._stands(panel), forward=plan.forward)
-        return outcome, _after(first, chunks, over)
+        with self._panel(ask.body, end, plan.spares) as panel:
+            async with aclosing(panel.stream(plan.members[0])) as chunks:
+                try:
+                    first = await anext(chunks)
+                except CallFailed:
+                    raise failed(panel) from None
+                model = panel.called[-1]
+                confidence = float(plan.estimate.models[0, self.router.models.index(model)])
+                yield Outcome(panel, None, model, confidence, self._stands(panel),
+                              forward=plan.forward), _after(first, chunks)
 
     def kind_of(self, ask: Ask) -> str:
         """Return the kind of answers that a majority compares; raise `Refused` if nobody said it."""
@@ -241,14 +240,10 @@ class Service:
         outcome.promise_stands, outcome.notes = False, outcome.notes | {"fallback": name}
 
 
-async def _after(first: dict, rest: AsyncIterator[dict], over: ExitStack) -> AsyncIterator[dict]:
-    with over:
-        try:
-            yield first
-            async for chunk in rest:
-                yield chunk
-        finally:
-            await rest.aclose()
+async def _after(first: dict, rest: AsyncIterator[dict]) -> AsyncIterator[dict]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def failed(panel: Panel) -> Refused:
