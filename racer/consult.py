@@ -25,7 +25,7 @@ class Answer:
     `answer` is verbatim one of the called models' answers, None if `abstain`. `confidence` in [0, 1] is the vote's.
     `called` are the models that were called, first to last. `expected_cost` is in USD: what these were expected to cost
     for this query, or their mean cost on the train split under `sets.costs=mean`; None where prices are unknown.
-    `certified`: the promises of the certificate hold for this router.
+    `certified`: the promises of the certificate hold for this router and an answer of this form.
     """
 
     answer: str | None
@@ -36,17 +36,29 @@ class Answer:
     certified: bool = True
 
 
+@dataclass(frozen=True)
+class Form:
+    """What the answers to a query are: their `kind`, and the number of possible ones (`options`, 0 where that is open).
+
+    `guessed`: nobody said the kind. `other` says why the certificate promises nothing for it, None if it does.
+    """
+
+    kind: str
+    options: int
+    guessed: bool = False
+    other: str | None = None
+
+
 class Consultation:
     """One query under way: `next` says whom to call, `tell` takes what they said, `answer` comes when nobody is next.
 
     `hears` names the models that are also to be asked how sure they are of their answers: the vote counts it.
-    `estimate` is what the router says of this one query. `kind` is one of `racer.answers.ANSWER_KINDS`, `options` the
-    number of possible answers, 0 where that is open.
+    `estimate` is what the router says of this one query, `form` what its answers are; `certified` as in `Answer`.
     """
 
-    def __init__(self, certificate: Certificate, estimate: Estimate, kind: str, options: int, certified: bool = True):
-        self.certificate, self.estimate, self.kind, self.certified = certificate, estimate, kind, certified
-        self.options, m = np.array([options]), len(certificate.models)
+    def __init__(self, certificate: Certificate, estimate: Estimate, form: Form, certified: bool = True):
+        self.certificate, self.estimate, self.form = certificate, estimate, form
+        self.certified, m = certified and form.other is None, len(certificate.models)
         self.order, self.members = np.zeros(0, dtype=int), np.zeros((1, m), dtype=bool)
         self.texts, self.told = np.full((1, m), None, dtype=object), np.zeros((1, m), dtype=bool)
         self.sure, self.hears = np.full((1, m), np.nan), certificate.hears
@@ -112,7 +124,7 @@ class Consultation:
         self.vote = Vote(np.array([-1]), np.zeros(1))
         if self.members.any():
             votes, estimate = self.certificate.aggregator, replace(self.estimate, own_confidence=self.sure)
-            known = codes_of(self.texts, [self.kind]), self.options, estimate
+            known = codes_of(self.texts, [self.form.kind]), np.array([self.form.options]), estimate
             if policy.calling == "parallel":
                 self.vote = votes.vote(self.members, *known)
             else:  # those who have said nothing yet are not read before they are called
@@ -124,43 +136,54 @@ class Consultation:
         self.next = tuple(self.certificate.models[m] for m in waiting)
 
 
-def kind_of(certificate: Certificate, task: str | None) -> dict:
-    """Return the kind of answer and the usual number of options of a task; of the only kind there is, if task is None.
+def form_of(certificate: Certificate, text: str, task: str | None = None, kind: str | None = None,
+            options: int | None = None, guess: bool = False) -> Form:
+    """Return the form of the answers to a query, from its text, its task, and what who asks says of them.
 
-    Raises `ConfigError` if the task is unknown, or if it is not said and tasks differ.
+    A choice has as many options as the text lists, else as most queries of its task. Where the kind or the options said
+    are not those, or the task was not certified, nothing is promised. Where nobody says the kind and tasks differ, it
+    may be guessed, without a promise: a query that lists options is a choice, if some task is one, else it is taken for
+    `text`, under which two answers are most rarely equal: agreement is missed rather than imagined.
+    Raises `ConfigError` if the kind is not said and the task unknown, or several kinds possible and no `guess` wanted.
     """
-    if task is not None:
-        if task not in certificate.tasks:
-            raise ConfigError(f"task {task!r} was not certified, known are {', '.join(certificate.tasks)}: give one of "
-                              "these, or kind= and options=")
-        return certificate.tasks[task]
-    every = list(certificate.tasks.values())
-    if several_kinds(certificate):
-        raise ConfigError("the tasks of this run have answers of several kinds "
-                          f"({', '.join(sorted({one['kind'] for one in every}))}): say which, by task= or kind=")
-    options = [one["options"] for one in every]
-    return {"kind": every[0]["kind"], "options": max(set(options), key=options.count)}
+    tasks = _on_record(certificate, task, kind)
+    kinds = sorted({one["kind"] for one in tasks})
+    guessed = kind is None and len(kinds) > 1
+    if guessed and not guess:
+        raise ConfigError(f"the tasks of this run have answers of several kinds ({', '.join(kinds)}): say which, by "
+                          "task= or kind=")
+    if kind is None:
+        kind = _guess(kinds, text) if guessed else kinds[0]
+    usual = [one["options"] for one in tasks if one["kind"] == kind]
+    listed = options_in(text) if kind == "choice" else 0
+    known = {listed} if listed else set(usual)
+    found = options if options is not None else listed or max(known, key=usual.count, default=0)
+    other = None
+    if guessed:
+        other = "nobody said what kind of answer it has"
+    elif task is not None and not tasks:
+        other = f"the task {task!r} was not certified"
+    elif not usual:
+        other = f"answers of kind {kind} were not certified for it"
+    elif found not in known:
+        other = f"{' or '.join(map(str, sorted(known)))} options were expected, not {found}"
+    elif options is None and len(known) > 1:
+        other = "it lists no options, and neither their number was said nor the task"
+    return Form(kind, found, guessed, other)
 
 
-def guess_of(certificate: Certificate, text: str) -> dict:
-    """Return kind and options as `kind_of`, guessed from the query's text where tasks differ and none was said.
-
-    A query that lists options is a choice, if some task is one. Else it is taken for `text`, under which two answers
-    are most rarely equal: agreement is missed rather than imagined. No promise covers a guess.
-    """
-    kinds = {one["kind"] for one in certificate.tasks.values()}
-    options = options_in(text)
-    return {"kind": "choice", "options": options} if "choice" in kinds and options else {"kind": "text", "options": 0}
-
-
-def several_kinds(certificate: Certificate) -> bool:
-    """Return whether the kind of an answer depends on the task."""
-    return len({one["kind"] for one in certificate.tasks.values()}) > 1
+def _on_record(certificate: Certificate, task: str | None, kind: str | None) -> list[dict]:
+    """Return kind and options of the task, or of all tasks that it may be."""
+    if task is None:
+        return list(certificate.tasks.values())
+    if task not in certificate.tasks and kind is None:
+        raise ConfigError(f"task {task!r} was not certified, known are {', '.join(certificate.tasks)}: give one of "
+                          "these, or kind= and options=")
+    return [certificate.tasks[task]] if task in certificate.tasks else []
 
 
-def options_of(text: str, kind: str, options: int) -> int:
-    """Return how many answers are possible: those the text lists, else `options`; 0 unless it is a choice."""
-    return (options_in(text) or options) if kind == "choice" else 0
+def _guess(kinds: list[str], text: str) -> str:
+    return "choice" if "choice" in kinds and options_in(text) else "text"
 
 
 def carry_out(consultation: Consultation, ask: Callable[[str], Told]) -> Answer:

@@ -17,7 +17,7 @@ from racer import data, pipeline, recorded, stages
 from racer import scores as scores_file
 from racer.certificate import Certificate
 from racer.cli import saved_settings
-from racer.consult import Consultation
+from racer.consult import Consultation, Form
 from racer.errors import ConfigError, TableError
 from racer.estimate import Estimate
 from racer.policy import Policy, Track
@@ -155,7 +155,7 @@ def test_a_consultation_asks_one_after_the_other_and_takes_only_what_it_asked_fo
     rule, models = SetRule("probability", "free", prices=(1.0, 2.0, 4.0)), ("a", "b", "c")
     policy = Policy(Track(rule), 2.0, None, "majority", "settled", 0.5)
     certificate = Certificate(policy, Majority(), {"harm": 0.1}, 0.1, models, {"t": {"kind": "text", "options": 0}}, {})
-    consultation = Consultation(certificate, Estimate(np.array([[0.3, 0.9, 0.6]])), "text", 0)
+    consultation = Consultation(certificate, Estimate(np.array([[0.3, 0.9, 0.6]])), Form("text", 0))
     assert consultation.next == ("b",) and consultation.answer is None
     with pytest.raises(ConfigError, match="c is not to be called now; next: b"):
         consultation.tell({"c": "Paris"})
@@ -165,7 +165,7 @@ def test_a_consultation_asks_one_after_the_other_and_takes_only_what_it_asked_fo
     said = consultation.answer
     assert (said.answer, said.called, said.expected_cost) == ("Paris", ("b", "c"), 6.0)
     at_once = Consultation(replace(certificate, policy=replace(policy, calling="parallel")),
-                           Estimate(np.array([[0.3, 0.9, 0.6]])), "text", 0)
+                           Estimate(np.array([[0.3, 0.9, 0.6]])), Form("text", 0))
     assert at_once.next == ("b", "c", "a")
     at_once.tell({"a": "Rome", "b": None})
     at_once.tell({"c": "Oslo"})
@@ -247,7 +247,7 @@ def test_tasks_of_several_kinds_must_be_named(ready):
         router.consult("What is 2+2?")
     with pytest.raises(ConfigError, match="task 'chess' was not certified"):
         router.consult("What is 2+2?", task="chess")
-    assert router.consult("What is 2+2?", kind="number").kind == "number"
+    assert router.consult("What is 2+2?", kind="number").form == Form("number", 0)
 
 
 def test_without_a_certificate_nothing_is_answered(small_run):

@@ -10,7 +10,7 @@ from racer.bounded import EVERYTHING
 from racer.certificate import Certificate
 from racer.config import RiskConfig
 from racer.conformal import Calibration
-from racer.consult import Consultation
+from racer.consult import Consultation, Form
 from racer.decision import decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -52,7 +52,7 @@ def test_a_set_with_its_spares_keeps_the_limit_on_cost():
 def consultation(calling="parallel", only=None, size=2):
     policy = Policy(Track(RULE, only), EVERYTHING, size, "majority", calling, 0.0)
     certificate = Certificate(policy, Majority(), {}, 0.1, MODELS, {}, {})
-    return Consultation(certificate, Estimate(P), "text", 0)
+    return Consultation(certificate, Estimate(P), Form("text", 0))
 
 
 @pytest.mark.parametrize("calling", ["parallel", "settled", "sequential"])

@@ -39,11 +39,13 @@ from upstream import (
 
 from racer import Router
 from racer.bounded import EVERYTHING
+from racer.calibrations import Online
 from racer.certificate import Certificate
 from racer.config import ServeConfig
 from racer.consult import Consultation
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.online import online_level
 from racer.policy import Policy, Track
 from racer.pool import Cache, Ledger
 from racer.serve import render, server
@@ -359,13 +361,15 @@ def test_a_client_that_does_not_read_its_stream_ends_the_call_with_its_deadline(
     async def long(body, answer):
         await answer.head(200, "text/event-stream")
         while True:
-            await answer.event(chunk({"content": "x" * 2000}))
+            await answer.event(chunk({"content": "x" * 50_000}))
     collecting = gc.isenabled()
     gc.disable()
     try:
         with Upstream(all_say(single) | {ranks[0]: long}) as up, \
-                Serving(single, up, deadline=0.5, endpoint={"max_tokens": 10**6, "timeout": 30.0}) as serving, \
-                socket.create_connection(("127.0.0.1", int(serving.base.rsplit(":", 1)[1])), timeout=10) as client:
+                Serving(single, up, deadline=1.0, endpoint={"max_tokens": 10**7, "timeout": 30.0}) as serving, \
+                socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", int(serving.base.rsplit(":", 1)[1])))
             data = json.dumps(chat(stream=True)).encode()
             client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
                            + data)
@@ -586,7 +590,8 @@ def test_a_bad_request_is_an_error_in_the_protocols_form_and_nobody_is_called(ba
     assert not bad_server.up.calls
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b'"x"', b'{"a": NaN}', b"\xff", b"[" * 100_000,
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b'"x"', b'{"a": NaN}', b'{"a": 1e999}', b"\xff",
+                                  b"[" * 100_000,
                                   b'{"model": "racer", "messages": [{"role": "user", "content": "\\ud800"}]}'])
 def test_a_body_that_is_no_json_object_is_refused(bad_server, data):
     found = httpx.post(f"{bad_server.base}/v1/chat/completions", content=data, timeout=20)
@@ -905,6 +910,42 @@ def test_where_tasks_differ_an_unmodified_client_gets_a_guess_without_a_promise(
     assert [one.racer["answer"] for one in found] == ["36", None, "36"] and not planned["certified"]
 
 
+LETTERS = "Which?\nA. 1\nB. 2\nC. 3\nD. 4\nE. 5"
+
+
+@pytest.mark.parametrize("settings, query, said, form, other", [
+    ({}, QUERY, {}, ("choice", 4), None), ({}, QUERY, {"task": "t"}, ("choice", 4), None),
+    ({}, QUERY, {"task": "t", "kind": "choice", "options": 4}, ("choice", 4), None),
+    ({"kind": "choice"}, QUERY, {}, ("choice", 4), None), ({"kind": "text"}, QUERY, {"task": "t"}, ("choice", 4), None),
+    ({}, LETTERS, {}, ("choice", 5), None), ({}, LETTERS, {"options": 5}, ("choice", 5), None),
+    ({}, QUERY, {"options": 1000}, ("choice", 1000), "4 options were expected, not 1000"),
+    ({}, LETTERS, {"options": 4}, ("choice", 4), "5 options were expected, not 4"),
+    ({}, QUERY, {"task": "t", "kind": "text"}, ("text", 0), "answers of kind text were not certified"),
+    ({"kind": "number"}, QUERY, {}, ("number", 0), "answers of kind number were not certified"),
+    ({}, QUERY, {"task": "new", "kind": "choice"}, ("choice", 0), "the task 'new' was not certified"),
+    ({"task": "new"}, QUERY, {"kind": "choice", "options": 4}, ("choice", 4), "the task 'new' was not certified")])
+def test_the_promise_stands_for_answers_of_the_form_that_was_certified(router, ranks, monkeypatch, settings, query,
+                                                                       said, form, other):
+    seen, judge = [], Consultation._judge
+    monkeypatch.setattr(Consultation, "_judge", lambda self: seen.append(self.form) or judge(self))
+    with Upstream({name: says("C") for name in ranks}) as up, Serving(certified(router), up, **settings) as serving:
+        racer = serving.ask(query, extra_body={"racer": said}).racer
+        planned = post(serving, {"query": query, "racer": said}, "/v1/route").json()
+    assert {(one.kind, one.options) for one in seen} == {form}
+    assert racer["promise_stands"] == racer["certificate"]["stands"] == planned["certified"] == (other is None)
+    assert racer.get("uncertified", "").startswith(other or "") and ("uncertified" in racer) == (other is not None)
+
+
+def test_tasks_that_differ_in_their_options_leave_a_query_that_lists_none_without_a_promise(router, ranks):
+    mixed = certified(router)
+    tasks = {name: {"kind": "choice", "options": options} for name, options in (("t", 4), ("u", 4), ("v", 10))}
+    mixed.certificate = replace(mixed.certificate, tasks=tasks)
+    with Upstream({name: says("C") for name in ranks}) as up, Serving(mixed, up) as serving:
+        stands = [serving.ask(query, extra_body={"racer": said}).racer["promise_stands"] for query, said in (
+            (QUERY, {}), (LETTERS, {}), (QUERY, {"task": "v"}), (QUERY, {"options": 10}), (QUERY, {"options": 5}))]
+    assert stands == [False, True, True, True, False]
+
+
 class Hears(Majority):
     """A vote that is handed what models say of their own answers. What it does with that is tested elsewhere."""
 
@@ -1033,6 +1074,38 @@ def test_a_fallback_leaves_told_how_sure_the_models_were(router, ranks):
                     endpoint={"confidence": "verbalised"}) as serving:
         found = serving.ask(QUERY)
     assert found.racer["fallback"] == "judge" and found.racer["confidences"] == dict.fromkeys(ranks[:3], 0.7)
+
+
+def test_with_a_fallbacks_reply_the_certificate_does_not_stand_and_if_it_fails_all_calls_are_told(router, ranks):
+    apart = {name: says(text) for name, text in zip(ranks, "ABC", strict=False)}
+    with Upstream(apart | {"judge": says("D")}) as up, \
+            Serving(certified(router), up, beside=("judge",), fallback="judge") as serving:
+        answered = serving.ask(QUERY).racer
+        up.behaviours["judge"] = fails(500)
+        found, spent = post(serving, chat()), serving.pool.ledger.spent
+    assert answered["abstained"] and not answered["promise_stands"] and not answered["certificate"]["stands"]
+    racer = found.json()["racer"]
+    assert found.status_code == 502 and "judge: status 500" in found.json()["error"]["message"]
+    assert racer["members"] == ranks[:3] and racer["abstained"] and not racer["certificate"]["stands"]
+    assert racer["cost_usd"] + answered["cost_usd"] == pytest.approx(spent) and racer["cost_usd"] > 0
+
+
+def test_a_cut_that_must_move_with_the_losses_promises_nothing_where_it_stands_still(router):
+    moving = with_sets(router, EVERYTHING)
+    sample = online_level(np.linspace(0.1, 0.9, 50), 0.1, 0.01)
+    moving.artifact = replace(moving.artifact, calibration=Online.of(sample))
+    with Upstream(all_say(router)) as up, Serving(moving, up) as serving:
+        assert not serving.ask(QUERY).racer["promise_stands"]
+        assert not post(serving, {"query": QUERY}, "/v1/route").json()["certified"]
+
+
+def test_log_probabilities_are_returned_to_who_asks_for_them(router, ranks):
+    with Upstream({name: sure("C") for name in ranks}) as up, \
+            Serving(certified(router), up, endpoint={"confidence": "likelihood"}) as serving:
+        whole, unasked = serving.ask(QUERY, logprobs=True), serving.ask(QUERY)
+        streamed = [one for one in serving.ask(QUERY, logprobs=True, stream=True) if one.choices[0].logprobs]
+    assert [one.token for one in whole.choices[0].logprobs.content] == ["C"] and unasked.choices[0].logprobs is None
+    assert [one.choices[0].logprobs.content[0].token for one in streamed] == ["C"]
 
 
 def test_sets_can_be_served_beside_a_certificate_and_other_votes_only_then(router):

@@ -16,7 +16,7 @@ from racer import artifact, certificate, hashing, hub
 from racer.artifact import Artifact
 from racer.certificate import Certificate
 from racer.config import EncoderConfig
-from racer.consult import Answer, Consultation, Told, carry_out, kind_of, options_of
+from racer.consult import Answer, Consultation, Told, carry_out, form_of
 from racer.decision import Decision, decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -213,16 +213,16 @@ class Router:
         """Return a consultation of the certified policy on one query: whom to call next, and in the end the answer.
 
         `task` is one of the certificate's; needed only where its tasks have answers of several kinds. `kind`
-        (`racer.answers.ANSWER_KINDS`) and `options`, the number of possible answers, say it for a new task.
+        (`racer.answers.ANSWER_KINDS`) and `options`, the number of possible answers, say it for a new task, for which
+        nothing is promised (`racer.consult.form_of`).
         Raises `ConfigError` without a certificate.
         """
         _check_texts([text])
         if self.certificate is None:
             raise ConfigError("the answers of this run are not certified: run `python scripts/certify.py run=DIR "
                               "promises.error_among_answered=LEVEL` first")
-        usual = {"kind": kind, "options": 0} if kind is not None else kind_of(self.certificate, task)
-        options = options_of(text, **usual) if options is None else options
-        return Consultation(self.certificate, self.estimate([text]), usual["kind"], options, self.uncertified is None)
+        form = form_of(self.certificate, text, task, kind, options)
+        return Consultation(self.certificate, self.estimate([text]), form, self.uncertified is None)
 
     def answer(self, text: str, ask: Callable[[str], Told], task: str | None = None, kind: str | None = None,
                options: int | None = None) -> Answer:

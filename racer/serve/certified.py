@@ -18,7 +18,7 @@ async def consult(consultation: Consultation, panel: Panel, query: str) -> dict[
     sure = {}
     while names := consultation.next:
         failed = await panel.ask_each(names)
-        said = {name: _answer(panel, name, consultation.kind) for name in names}
+        said = {name: _answer(panel, name, consultation.form.kind) for name in names}
         heard = [name for name in names if name in consultation.hears]
         answers = {name: said[name] for name in heard if said[name] is not None}
         sure |= dict.fromkeys(heard) | await panel.ask_how_sure(query, answers)

@@ -29,6 +29,18 @@ class Outcome:
     beside: list[Panel] = field(default_factory=list)
     forward: float = 0.0  # seconds
     show_replies: bool = False
+    show_logprobs: bool = False
+
+    def stands_no_more(self) -> None:
+        """Say of promise and certificate that they do not stand."""
+        self.promise_stands = False
+        if self.certificate is not None:
+            self.certificate = self.certificate | {"stands": False}
+
+    @property
+    def logprobs(self):
+        """The log-probabilities of the reply's tokens, if the client asked for them."""
+        return self.reply.logprobs if self.show_logprobs and self.reply is not None else None
 
     @property
     def upstream(self) -> float:

@@ -19,7 +19,7 @@ def completion(outcome: Outcome, name: str) -> dict:
     """Return a completion; `name` is the model that was asked for."""
     message, finish = said(outcome)
     return {**identity(), "object": "chat.completion", "model": outcome.model or name,
-            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": outcome.logprobs}],
             "usage": usage(outcome), "racer": outcome.record()}
 
 
@@ -53,7 +53,8 @@ def chunks(outcome: Outcome, name: str, include_usage: bool) -> Iterator[bytes]:
     message, finish = said(outcome)
     if message.get("tool_calls"):
         message = message | {"tool_calls": [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]}
-    yield event(chunk(shared, model, [{"index": 0, "delta": message, "finish_reason": None}]))
+    said_so = {} if outcome.logprobs is None else {"logprobs": outcome.logprobs}
+    yield event(chunk(shared, model, [{"index": 0, "delta": message, "finish_reason": None, **said_so}]))
     yield event(chunk(shared, model, end(finish), racer=outcome.record()))
     if include_usage:
         yield event(chunk(shared, model, [], usage=usage(outcome)))

@@ -67,10 +67,12 @@ def parse(data: bytes, name: str, context: str, side: str) -> Ask:
 
 
 def parse_json(data: bytes) -> dict:
-    """Return a JSON object; raise `Refused` for anything else, texts that are no Unicode included."""
+    """Return a JSON object; raise `Refused` for anything else, numbers beyond floats and texts that are no Unicode
+    included: no model could be sent these.
+    """
     try:
         record = json.loads(data, parse_constant=_no_number)
-        json.dumps(record, ensure_ascii=False).encode()
+        json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON in UTF-8") from None
     if not isinstance(record, dict):

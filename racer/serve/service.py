@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from racer.answers import ANSWER_KINDS
+from racer.calibrations import Online
 from racer.config import ServeConfig
-from racer.consult import Consultation, guess_of, kind_of, options_of, several_kinds
+from racer.consult import Consultation, Form, form_of
 from racer.decision import Decision, decide, without_size
 from racer.errors import ConfigError
 from racer.estimate import Estimate
@@ -28,7 +29,6 @@ class Plan:
     """Who is to be asked: by the calibrated set (`decision`), or by the certified policy (`consultation`).
 
     `estimate` is what sets are made from, `spares` take the places of those who fail, `forward` are seconds.
-    `guessed` is the kind of answers where nobody said it.
     """
 
     estimate: Estimate
@@ -36,7 +36,6 @@ class Plan:
     forward: float
     decision: Decision | None = None
     consultation: Consultation | None = None
-    guessed: str | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -118,6 +117,7 @@ class Service:
             if self.settings.fallback is not None:
                 await self._fall_back(outcome, ask, end)
         outcome.forward, outcome.show_replies = plan.forward, ask.replies
+        outcome.show_logprobs = bool(ask.body.get("logprobs"))
         return outcome
 
     def passes_through(self, ask: Ask, plan: Plan) -> bool:
@@ -162,7 +162,9 @@ class Service:
 
     @property
     def _certified(self) -> bool:
-        return self.router.uncertified is None and self.otherwise is None
+        """Whether the run promises anything here: a cut that must move with the losses seen (`online`) stands still."""
+        moves = self.certificate is None and isinstance(self.router.artifact.calibration, Online)
+        return self.router.uncertified is None and self.otherwise is None and not moves
 
     def _stands(self, panel: Panel) -> bool:
         return self._certified and not panel.failed
@@ -174,24 +176,19 @@ class Service:
         return Plan(artifact.rule.estimate(own), decision.spares, seconds, decision=decision)
 
     def _policy(self, ask: Ask, own: Estimate, seconds: float) -> Plan:
-        usual, guessed = self._usual(ask)
-        options = options_of(ask.text, **usual) if ask.options is None else ask.options
-        found = Consultation(self.certificate, own, usual["kind"], options, self._certified and not guessed)
+        found = Consultation(self.certificate, own, self._form(ask), self._certified)
         spares = ()
         if (policy := self.certificate.policy) is not None:
             s = without_size(policy.track.rule, found.estimate)[0, :-1]
             spares = tuple(self.router.models[m] for m in np.argsort(s, kind="stable")
                            if s[m] < np.inf and m not in found.order)
-        return Plan(found.estimate, spares, seconds, consultation=found, guessed=usual["kind"] if guessed else None)
+        return Plan(found.estimate, spares, seconds, consultation=found)
 
-    def _usual(self, ask: Ask) -> tuple[dict, bool]:
-        """Return kind and options of the answers, as the request, the settings or its task say; whether guessed."""
-        task, kind = ask.known.get("task", self.settings.task), ask.kind or self.settings.kind
-        if kind:
-            return {"kind": kind, "options": 0}, False
-        if task is None and several_kinds(self.certificate):  # clients of the protocol cannot say it
-            return guess_of(self.certificate, ask.text), True
-        return kind_of(self.certificate, task), False
+    def _form(self, ask: Ask) -> Form:
+        """Return the form of the answers: as the request says, else the settings, else by a guess."""
+        said = ask.known.get("task")
+        kind = ask.kind or (self.settings.kind if said is None else None)
+        return form_of(self.certificate, ask.text, said or self.settings.task, kind, ask.options, guess=True)
 
     async def _consulted(self, ask: Ask, plan: Plan, panel: Panel) -> Outcome:
         consultation = plan.consultation
@@ -200,8 +197,9 @@ class Service:
             raise failed(panel)
         answer, stands = consultation.answer, consultation.certified and not panel.failed
         model = None if answer.abstain else self.router.models[int(consultation.vote.model[0])]
-        notes = {"guessed_kind": plan.guessed} if plan.guessed else {}
-        notes |= {} if sure is None else {"confidences": sure}
+        form, notes = consultation.form, {} if sure is None else {"confidences": sure}
+        notes |= {"guessed_kind": form.kind} if form.guessed else {}
+        notes |= {} if form.other is None else {"uncertified": form.other}
         return Outcome(panel, panel.replies.get(model), model, answer.confidence, stands,
                        certified.told(self.certificate, stands), answer.answer, notes=notes)
 
@@ -234,10 +232,11 @@ class Service:
         name = self.settings.fallback
         side = await self._aside(name, ask.body, end)
         outcome.beside.append(side)
+        outcome.stands_no_more()
         if not side.replies:
-            raise failed(side)
+            raise failed(side, outcome)
         outcome.reply, outcome.model, outcome.confidence, outcome.answer = side.replies[name], name, None, None
-        outcome.promise_stands, outcome.notes = False, outcome.notes | {"fallback": name}
+        outcome.notes = outcome.notes | {"fallback": name}
 
 
 async def _after(first: dict, rest: AsyncIterator[dict]) -> AsyncIterator[dict]:
@@ -246,12 +245,13 @@ async def _after(first: dict, rest: AsyncIterator[dict]) -> AsyncIterator[dict]:
         yield chunk
 
 
-def failed(panel: Panel) -> Refused:
-    """Return what to tell where no model replied."""
+def failed(panel: Panel, outcome: Outcome | None = None) -> Refused:
+    """Return what to tell where no model of a panel replied; `outcome` is what there was before a fallback."""
     errors = [one.error for one in panel.failed]
     words = "; ".join(f"{one.model}: {one.error.reason}" for one in panel.failed)
-    beside = {"racer": {"members": panel.called, "abstained": False, "confidence": None, "certificate": None,
-                        "cost_usd": panel.bill.usd, "promise_stands": False, "replaced": replaced(panel)}}
+    beside = {"racer": outcome.record() if outcome is not None else {
+        "members": panel.called, "abstained": False, "confidence": None, "certificate": None,
+        "cost_usd": panel.bill.usd, "promise_stands": False, "replaced": replaced(panel)}}
     status, kind = 502, "upstream_error"
     if all(error.refused for error in errors):
         status, kind = 400, "invalid_request_error"
