@@ -42,11 +42,17 @@ def test_cls_pooling_takes_the_first_vector(tiny):
     np.testing.assert_allclose(encoder.embed(TEXTS)[0], first, atol=1e-6)
 
 
+def noting(monkeypatch, tokenizer, note) -> None:
+    """Let `note` have what a tokenizer is called with."""
+    call = type(tokenizer).__call__
+    monkeypatch.setattr(type(tokenizer), "__call__", lambda self, texts, **more: note(texts) or call(self, texts, **more))
+
+
 def test_texts_are_tokenised_in_blocks_that_change_nothing(tiny, monkeypatch):
     encoder, texts, blocks = Encoder(tiny, "mean", 64, "right"), ["abc", "d" * 9, "e", "", "f" * 30, "gh"], []
-    whole, tokenizer = encoder.tokenize(texts), encoder.tokenizer
+    whole = encoder.tokenize(texts)
     monkeypatch.setattr(encoder_file, "BLOCK", 10)
-    monkeypatch.setattr(encoder, "tokenizer", lambda block, **more: blocks.append(block) or tokenizer(block, **more))
+    noting(monkeypatch, encoder.tokenizer, blocks.append)
     assert encoder.tokenize(texts) == whole and encoder.tokenize([]) == []
     assert blocks == [["abc", "d" * 9], ["e", "", "f" * 30], ["gh"]]
 
@@ -76,6 +82,16 @@ def test_truncation_keeps_the_other_side(tiny, side, kept):
     tokens = encoder.tokenize(["abcdefghijklmnopqrstuvwxyz"])[0]
     letters = encoder.tokenizer.convert_ids_to_tokens(tokens[1:-1])
     assert "".join(letters) == kept
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_of_a_very_long_text_no_more_is_read_than_can_be_kept(tiny, monkeypatch, side):
+    encoder, read = Encoder(tiny, "mean", 32, side), []
+    text = "".join(f"word {i} " for i in range(20_000))
+    whole = encoder.tokenizer(text, truncation=True, max_length=32)["input_ids"]
+    noting(monkeypatch, encoder.tokenizer, read.extend)
+    assert encoder.tokenize([text, "short"])[0] == whole
+    assert [len(one) for one in read] == [32 * encoder_file.WIDEST, 5]
 
 
 def test_max_length_never_exceeds_what_the_transformer_reads(tiny):

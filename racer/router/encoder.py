@@ -14,6 +14,7 @@ from racer.router import backbone
 BATCH = 64  # most texts of a forward pass when scoring
 TOKENS = 2048  # on a CPU most tokens of it too, padding included: larger tensors cost memory and gain no time
 STEP = 8  # it pads to multiples of this: tensors come in few sizes, so the memory of one fits the next
+WIDEST = 100  # characters read for each token that is kept: blanks may fill a text beyond that, words do not
 BLOCK = 1 << 19  # characters tokenised at once: what is cut off is in memory until then
 
 
@@ -41,8 +42,13 @@ class Encoder(nn.Module):
         return TOKENS if self.device.type == "cpu" else BATCH * _up(self.max_length, STEP)
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
-        """Return the token ids of each text, cut to `max_length` on the truncation side."""
-        return [ids for block in _blocks(texts)
+        """Return the token ids of each text, cut to `max_length` on the truncation side.
+
+        Of a very long text only what can be kept is read, `WIDEST` characters per token: no text takes long.
+        """
+        most = WIDEST * self.max_length
+        ends = slice(-most, None) if self.tokenizer.truncation_side == "left" else slice(most)
+        return [ids for block in _blocks([text[ends] for text in texts])
                 for ids in self.tokenizer(block, truncation=True, max_length=self.max_length)["input_ids"]]
 
     def pad(self, tokens: list[list[int]], step: int = 1) -> dict[str, torch.Tensor]:
