@@ -30,10 +30,10 @@ class Serving:
 
     def __init__(self, router: Router, up: Upstream, token: str | None = None, beside: tuple[str, ...] = (),
                  endpoint: dict | None = None, ledger: Ledger | None = None, cache: Cache | None = None, **settings):
-        self.endpoint = dict(backoff=0.01, retries=0, timeout=5.0) | PRICES | (endpoint or {})
+        self.endpoint = dict(backoff=0.01, retries=0, timeout=20.0) | PRICES | (endpoint or {})
         self.router, self.up, self.token, self.ledger, self.cache = router, up, token, ledger, cache
         self.names = (*router.models, *beside)
-        self.settings = ServeConfig(**dict(run="-", pool="-", deadline=10.0) | settings)
+        self.settings = ServeConfig(**dict(run="-", pool="-", deadline=30.0) | settings)
 
     def __enter__(self) -> "Serving":
         self.pool = Pool([Endpoint(n, n, self.up.base, **self.endpoint) for n in self.names], self.ledger, self.cache)
@@ -47,7 +47,7 @@ class Serving:
         end = time.monotonic() + 10
         while not self.server.started and time.monotonic() < end:
             time.sleep(0.005)
-        self.client = OpenAI(base_url=f"{self.base}/v1", api_key=self.token or "any", max_retries=0, timeout=20)
+        self.client = OpenAI(base_url=f"{self.base}/v1", api_key=self.token or "any", max_retries=0, timeout=60)
         return self
 
     def __exit__(self, *_) -> None:

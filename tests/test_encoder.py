@@ -45,7 +45,7 @@ def test_cls_pooling_takes_the_first_vector(tiny):
 def noting(monkeypatch, tokenizer, note) -> None:
     """Let `note` have what a tokenizer is called with."""
     call = type(tokenizer).__call__
-    monkeypatch.setattr(type(tokenizer), "__call__", lambda self, texts, **more: note(texts) or call(self, texts, **more))
+    monkeypatch.setattr(type(tokenizer), "__call__", lambda self, block, **how: note(block) or call(self, block, **how))
 
 
 def test_texts_are_tokenised_in_blocks_that_change_nothing(tiny, monkeypatch):
