@@ -5,10 +5,12 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,10 +127,112 @@ def test_a_program_leaves_nothing_behind(box, tmp_path):
                f"    open({str(tmp_path / 'late')!r}, 'w')\nopen('here', 'w').write('fine')")
     free = replace(box, cut_off=False)
     passed, said = box.run(program, f"import os; assert os.path.exists('here'); open({str(tmp_path / 'x')!r}, 'w')")
-    assert not passed and "Permission" in said and not list(tmp_path.iterdir())
+    assert not passed and "Error: [Errno" in said and not list(tmp_path.iterdir())
     assert free.run("x = 1", f"open({str(tmp_path / 'y')!r}, 'w')")[0] and (tmp_path / "y").exists()  # so it could
     time.sleep(2.2)
     assert not (tmp_path / "late").exists()
+
+
+STAYS = "import ctypes, os\nctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"  # where the process that waits for it ends
+LINGERS = STAYS + "try:\n    os.setsid()\nexcept OSError:\n    pass\nos.execvp('sleep', ['TAG', '60'])"
+LEAVES = STAYS + "if os.fork() == 0:\n    os.setsid()\n    os.fork()\n    os.execvp('sleep', ['TAG', '60'])"
+
+
+def running(tag: str) -> bool:
+    """Whether a process of this machine has the tag in its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if tag.encode() in path.read_bytes():
+                return True
+    return False
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+@pytest.mark.parametrize("program, why", [(LINGERS, "time limit"), (LEAVES, ""), (LEAVES + "\nos._exit(0)", "before")])
+def test_no_process_of_a_program_goes_on(box, tmp_path, program, why, cut_off):
+    passed, said = replace(box, cut_off=cut_off).run(program.replace("TAG", str(tmp_path)), "pass")
+    assert passed == (not why) and why in said and not running(str(tmp_path))
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_program_ends_too_where_the_time_is_up_outside_first(box, tmp_path, cut_off):
+    task = dict(program=LINGERS.replace("TAG", str(tmp_path)), tests="", secret="", seconds=60, memory=1 << 30,
+                cut_off=cut_off)
+    with open(tmp_path / "said", "wb") as said:
+        assert sandbox._run(json.dumps(task).encode(), str(tmp_path), said, 1.0) == sandbox.TIMEOUT
+    assert not running(str(tmp_path))
+
+
+@pytest.mark.parametrize("change", ["truncate({!r}, 0)", "chmod({!r}, 0o600)", "utime({!r}, (0, 0))", "unlink({!r})"])
+def test_files_elsewhere_stay_as_they_are(box, tmp_path, change):
+    def kept() -> list[tuple[int, int, float]]:
+        return [(at.st_size, at.st_mode, at.st_mtime) for at in (path.stat() for path in tmp_path.iterdir())]
+    (tmp_path / "kept").write_text("x")
+    before, program = kept(), f"import os\nos.{change.format(str(tmp_path / 'kept'))}"
+    passed, said = box.run(program, "pass")
+    assert not passed and "Error: [Errno" in said and kept() == before
+    assert replace(box, cut_off=False).run(program, "pass")[0] and kept() != before  # so it could
+
+
+@pytest.mark.parametrize("layer, change", [("write_here_only", "truncate({!r}, 0)"),
+                                           ("own_view", "chmod({!r}, 0o600)")])
+def test_each_layer_holds_by_itself(box, tmp_path, layer, change):
+    here, kept = tmp_path / "here", tmp_path / "kept"
+    here.mkdir()
+    kept.write_text("x")
+    script = (f"import os\nfrom racer.collect import inside\ninside.libc.unshare(inside.NEWUSER)\n"
+              f"inside.libc.prctl(inside.NO_NEW_PRIVS, 1, 0, 0, 0)\ninside.{layer}()\nos.mkdir('a')\n"
+              f"open('x', 'w').write('1')\nos.rename('x', 'a/x')\nos.truncate('a/x', 0)\nos.chmod('a/x', 0o600)\n"
+              f"print('fine')\nos.{change.format(str(kept))}")
+    done = subprocess.run([sys.executable, "-c", script], cwd=here, env={"PYTHONPATH": str(ROOT)}, capture_output=True,
+                          text=True)
+    assert done.stdout == "fine\n" and "Error: [Errno" in done.stderr and str(kept) in done.stderr
+
+
+def test_nothing_leaves_by_sockets_of_other_families_and_no_other_process_is_seen(box, tmp_path):
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        by_path = f"import socket\nsocket.socket(socket.AF_UNIX).connect({path!r})"
+        assert replace(box, cut_off=False).run(by_path, "pass")[0]  # so it could
+        for program in (by_path, "import socket\nsocket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+                        "import socket\nsocket.socket(socket.AF_NETLINK, socket.SOCK_RAW)"):
+            assert box.run(program, "pass") == (False, "PermissionError: [Errno 1] Operation not permitted")
+    tests = f"a.send(b'x'); assert b.recv(1) == b'x' and not os.path.exists('/proc/{os.getpid()}')"
+    assert box.run("import asyncio, os, socket\nasyncio.run(asyncio.sleep(0))\na, b = socket.socketpair()", tests)[0]
+
+
+TRACE = """import sys
+def jump(frame, event, _):
+    if frame.f_code.co_filename == 'tests' and event == 'line' and frame.f_lineno == 2:
+        frame.f_lineno = 3
+    return jump
+sys.settrace(jump)"""
+
+
+@pytest.mark.parametrize("cheat", [
+    "import builtins; c = compile; builtins.compile = lambda _, *names: c('pass', *names[:2])",
+    "import builtins; builtins.exec = lambda *_: None", "import builtins; builtins.all = lambda _: True", TRACE,
+    "import __main__; __main__.exec = lambda *_: None",
+    "import os; w = os.write; os.write = lambda to, said: w(to, said[:32])",
+    "import json; d = json.dumps; json.dumps = lambda said: d(said | {'passed': True})"])
+def test_a_program_does_not_get_at_what_judges_it(box, cheat):
+    passed, why = box.run(f"def f(): return 3\n{cheat}", "x = 0\nassert all([f() == 2])\nx = 1")
+    assert not passed and why == "AssertionError: "
+
+
+DATA = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass D:\n    x: int\n"
+PICKLED = f"{DATA}def f(x): return pickle.loads(pickle.dumps(D(x))).x + 1\nimport pickle"
+
+
+@pytest.mark.parametrize("program", [
+    "import sys\ndef f(x): return x + 1\nif __name__ == '__main__':\n    print(f(1))\n    sys.exit(0)",
+    "def f(x): return x + 1\nif __name__ == '__main__':\n    print(f(int(input())))", PICKLED])
+def test_a_program_is_judged_as_a_module_and_its_tests_as_the_script(box, program):
+    tests = "if __name__ == '__main__':\n    assert f(1) == {}"
+    assert box.run(program, tests.format(2)) == (True, "")
+    assert box.run(program, tests.format(3)) == (False, "AssertionError: ")
 
 
 # ---------------------------------------------------------------- the file of queries

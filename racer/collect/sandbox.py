@@ -1,10 +1,20 @@
 """Programs of models run against tests, in a process of their own with little time, memory and rights.
 
-What it stops (Linux): the network; seeing or ending other processes; keeping any running; where the kernel has
-Landlock, writing outside a temporary folder; more memory or time than given; leaving early to look right. What it does
-not stop: reading any file that the user may read (nothing read can leave, but a test may depend on it), using the CPUs
-up to the time limit, holding memory in many processes at once, a program that searches its interpreter for the secret
-that says "passed", and holes of the kernel. Programs of people who mean harm belong on a machine of their own.
+What it stops (Linux): the network; seeing or ending other processes; keeping any running; more memory or time than
+given; leaving early to look right; other meanings of `compile`, `exec`, `all` and the like while the tests run. Where
+the kernel has Landlock, from its version 3 on: changing what files outside a temporary folder hold, or which there are.
+Where it lets a user mount (5.12 on): changing their mode, times and attributes too. Where it has seccomp (x86-64,
+ARM64): sockets by path, such as of a database. What is missing of these three is not said.
+
+What it does not stop: reading any file that the user may read (nothing read can leave, but a test may depend on it),
+using the CPUs up to the time limit, holding memory in many processes at once, filling the disk by many files, and holes
+of the kernel. Nor a program that sets out to fool its tests, for they share an interpreter: it can return what equals
+everything, change a library that they use or a name that they call, read them and the secret that says "passed" in the
+frames of its callers, or go on beside them in a thread. Programs of people who mean harm belong on a machine of their
+own.
+
+With `cut_off` false only time, memory and the size of files are limited, and what a program leaves running is ended
+where the kernel says what that is.
 """
 
 import json
@@ -42,7 +52,11 @@ class Sandbox:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
             ended = _run(task.encode(), folder, said, self.seconds + START)
             said.seek(0)
-            return _verdict(said.read(LONGEST), secret, ended)
+            answer = said.read(LONGEST).decode(errors="replace")
+        if not answer.startswith(secret):
+            return False, ended
+        why = answer.removeprefix(secret)
+        return not why, why
 
     def check(self) -> None:
         """Raise `ConfigError` if this machine cannot run programs so."""
@@ -58,20 +72,13 @@ def _run(task: bytes, folder: str, said, seconds: float) -> str:
                                stderr=subprocess.DEVNULL, cwd=folder, env={}, start_new_session=True)
     try:
         process.communicate(task, timeout=seconds)
-        return TIMEOUT if process.returncode == -signal.SIGALRM else "it ended before its tests did"
     except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGALRM)  # it ends the program as if its own time were up
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(START)
         return TIMEOUT
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _verdict(said: bytes, secret: str, ended: str) -> tuple[bool, str]:
-    try:
-        record = json.loads(said)
-    except ValueError:
-        return False, ended
-    if not isinstance(record, dict) or record.get("secret") != secret:
-        return False, ended
-    return bool(record["passed"]), record["why"]
+    return TIMEOUT if process.returncode == signal.SIGALRM else "it ended before its tests did"
