@@ -310,8 +310,10 @@ def test_programs_and_judges_grade_too_and_are_not_asked_again(tmp_path, box, mo
         calls = Counter(up.asked())
         monkeypatch.setattr(sandbox.Sandbox, "run", lambda *_: (True, ""))
         assert run.collect(settings(tmp_path, judge=str(judged)))
-    assert calls == {"x": 2, "y": 2, "judge": 2} == Counter(up.asked())
-    assert cells(tmp_path) == {("p", "x"): 1, ("p", "y"): 0, ("j", "x"): 1, ("j", "y"): 0}
+        assert cells(tmp_path) == {("p", "x"): 1, ("p", "y"): 0, ("j", "x"): 1, ("j", "y"): 0}
+        monkeypatch.setattr(sandbox, "WAY", 0)
+        assert run.collect(settings(tmp_path, judge=str(judged)))  # a verdict of another way to test is none
+    assert calls == {"x": 2, "y": 2, "judge": 2} == Counter(up.asked()) and cells(tmp_path)["p", "y"] == 1
 
 
 def test_equal_replies_are_judged_once(tmp_path):

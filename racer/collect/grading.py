@@ -9,7 +9,6 @@ from racer.collect.journal import Journal, Said
 from racer.collect.judge import Judge, verdict
 from racer.collect.queries import Query
 from racer.collect.sandbox import Sandbox
-from racer.hashing import of_json
 from racer.pool import CallFailed
 
 NO_VERDICT = "the judge gave no verdict"
@@ -46,7 +45,7 @@ class Graders:
         return verdict(said.reply)
 
     async def _tested(self, program: str, tests: str) -> tuple[bool, str]:
-        key = of_json([program, tests, self.sandbox.seconds, self.sandbox.memory, self.sandbox.cut_off])
+        key = self.sandbox.key(program, tests)
         if key not in self.journal.tested:
             async with self._programs:
                 passed, why = await asyncio.to_thread(self.sandbox.run, program, tests)

@@ -29,11 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racer.errors import ConfigError
+from racer.hashing import of_json
 
 INSIDE = Path(__file__).with_name("inside.py")
 LONGEST = 4096  # bytes that the process inside can have to say
 TIMEOUT = "no end within the time limit"
 START = 5.0  # seconds beside those of the tests, to start an interpreter
+WAY = 2  # of testing, counted up where a verdict may be another than before
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Sandbox:
             return False, ended
         why = answer.removeprefix(secret)
         return not why, why
+
+    def key(self, program: str, tests: str) -> str:
+        """Return a hash of all that a verdict depends on."""
+        return of_json([WAY, program, tests, self.seconds, self.memory, self.cut_off])
 
     def check(self) -> None:
         """Raise `ConfigError` if this machine cannot run programs so."""
