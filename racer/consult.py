@@ -15,6 +15,7 @@ from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.sequential import call
 
+NONE_CERTIFIED = "no policy was certified for this run"
 Told = str | None | tuple[str | None, float | None]  # what a model answered; or that, and how sure it is
 
 
@@ -53,12 +54,14 @@ class Consultation:
     """One query under way: `next` says whom to call, `tell` takes what they said, `answer` comes when nobody is next.
 
     `hears` names the models that are also to be asked how sure they are of their answers: the vote counts it.
-    `estimate` is what the router says of this one query, `form` what its answers are; `certified` as in `Answer`.
+    `estimate` is what the router says of this one query, `form` what its answers are; `certified` as in `Answer`,
+    `other` why the certificate promises nothing for this query, None if it does.
     """
 
     def __init__(self, certificate: Certificate, estimate: Estimate, form: Form, certified: bool = True):
         self.certificate, self.estimate, self.form = certificate, estimate, form
-        self.certified, m = certified and form.other is None, len(certificate.models)
+        self.other = form.other if certificate.policy is not None else NONE_CERTIFIED
+        self.certified, m = certified and self.other is None, len(certificate.models)
         self.order, self.members = np.zeros(0, dtype=int), np.zeros((1, m), dtype=bool)
         self.texts, self.told = np.full((1, m), None, dtype=object), np.zeros((1, m), dtype=bool)
         self.sure, self.hears = np.full((1, m), np.nan), certificate.hears
@@ -91,17 +94,18 @@ class Consultation:
             self.sure[0, column] = np.nan if sure is None else sure
         self._judge()
 
-    def admit(self, name: str) -> None:
-        """Let a model that is not of the policy's choice take the place of one that failed, last in order.
+    def substitute(self, failed: str, by: str) -> None:
+        """Let a model that is not of the policy's choice take the place of a member that failed, last in order.
 
-        What the policy promises is then no longer known. Raises `ConfigError` if the model is a member already.
+        The vote is then not about the member that failed, and what the policy promises no longer known. Raises
+        `ConfigError` if the one is a member already, or the other is none.
         """
-        column = self.certificate.models.index(name)
-        if self.members[0, column]:
-            raise ConfigError(f"{name} is a member already: admit one that is not")
-        members = self.s[0, :-1][self.members[0]]
-        self.s[0, column] = np.nextafter(members.max(initial=-1.0), np.inf)
-        self.order, self.members[0, column] = np.append(self.order, column), True
+        out, column = (self.certificate.models.index(name) for name in (failed, by))
+        if self.members[0, column] or not self.members[0, out]:
+            raise ConfigError(f"{by} cannot take the place of {failed}: that must be a member, it must not")
+        self.s[0, column] = np.nextafter(self.s[0, :-1][self.members[0]].max(), np.inf)
+        self.order = np.append(self.order, column)
+        self.members[0, out], self.members[0, column] = False, True
         self._judge()
 
     @property

@@ -49,36 +49,50 @@ def test_a_set_with_its_spares_keeps_the_limit_on_cost():
     assert decision(max_cost=1.5).members == () and decision(max_cost=1.5).spares == ()
 
 
-def consultation(calling="parallel", only=None, size=2):
-    policy = Policy(Track(RULE, only), EVERYTHING, size, "majority", calling, 0.0)
+def consultation(calling="parallel", only=None, size=2, threshold=0.0):
+    policy = Policy(Track(RULE, only), EVERYTHING, size, "majority", calling, threshold)
     certificate = Certificate(policy, Majority(), {}, 0.1, MODELS, {}, {})
     return Consultation(certificate, Estimate(P), Form("text", 0))
 
 
 @pytest.mark.parametrize("calling", ["parallel", "settled", "sequential"])
 @pytest.mark.parametrize("by", MODELS[:1] + MODELS[2:3])
-def test_who_is_admitted_is_called_last_and_votes(calling, by):
+def test_who_takes_anothers_place_is_called_last_and_votes(calling, by):
     found = consultation(calling)
     while found.next:
         found.tell(dict.fromkeys(found.next))  # nobody has an answer
     assert found.answer.abstain
-    found.admit(by)
+    found.substitute("d", by)
     assert found.next == (by,) and found.answer is None
     found.tell({by: "Paris"})
     assert found.answer.answer == "Paris" and found.answer.called == ("b", "d", by)
 
 
-def test_beside_one_model_alone_another_is_admitted_by_name():
+def test_beside_one_model_alone_another_takes_its_place_by_name():
     """All but that model have s = +inf there, so that only membership tells them apart."""
     found = consultation("sequential", only=2, size=1)
     assert found.next == ("c",)
     found.tell({"c": None})
-    found.admit("d")
+    found.substitute("c", "d")
     assert found.next == ("d",)
     found.tell({"d": "x"})
     assert found.answer.answer == "x"
 
 
-def test_a_member_is_not_admitted_twice():
-    with pytest.raises(ConfigError, match="member already"):
-        consultation().admit("b")
+@pytest.mark.parametrize("failed, by", [("b", "d"), ("a", "c")])
+def test_only_a_member_leaves_its_place_to_one_that_is_none(failed, by):
+    with pytest.raises(ConfigError, match=f"{by} cannot take the place of {failed}"):
+        consultation().substitute(failed, by)
+
+
+@pytest.mark.parametrize("calling", ["parallel", "settled", "sequential"])
+def test_a_vote_is_about_who_took_the_place_and_not_about_who_failed(calling):
+    """As a lost answer it would leave two of four, and nothing could win any more."""
+    found = consultation(calling, size=3, threshold=0.9)
+    replaced, spare = {"b": "a"}, iter("a")
+    while found.next:
+        names = found.next
+        found.tell({name: None if name in replaced else "Paris" for name in names})
+        for name in set(names) & set(replaced):
+            found.substitute(name, next(spare))
+    assert (found.answer.answer, found.answer.confidence) == ("Paris", 1.0) and len(found.answer.called) == 4

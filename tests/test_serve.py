@@ -103,7 +103,8 @@ def chat(**more):
 
 
 def test_the_set_is_called_and_the_best_of_those_that_replied_is_returned_verbatim(everyone):
-    with Upstream(all_say(everyone)) as up, Serving(everyone, up) as serving:
+    with Upstream(all_say(everyone)) as up, \
+            Serving(everyone, up, endpoint={"parameters": {"temperature": 0.2}}) as serving:
         found = serving.ask(QUERY, temperature=0.2)
     [decision] = everyone.route([QUERY])
     best = int(decision.probabilities[:-1].argmax())
@@ -117,6 +118,24 @@ def test_the_set_is_called_and_the_best_of_those_that_replied_is_returned_verbat
     assert sorted(up.asked()) == sorted(everyone.models)
     assert all(call.body["temperature"] == 0.2 and call.body["messages"] == chat()["messages"] for call in up.calls)
     assert not any(key in call.body for call in up.calls for key in ("racer", "stream"))
+
+
+@pytest.mark.parametrize("request_sets, changed", [
+    ({}, None), ({"user": "me", "logprobs": True, "temperature": 0.5, "max_tokens": 5000}, None),
+    ({"temperature": 0.7}, "temperature"), ({"max_tokens": 5, "stop": ["."]}, "max_tokens, stop"),
+    ({"temperature": None}, "temperature")])
+def test_who_sets_other_parameters_than_the_pool_file_gets_what_it_asks_for_without_the_promise(
+        single, ranks, request_sets, changed):
+    entry = {"parameters": {"temperature": 0.5}}
+    with Upstream(all_say(single)) as up, Serving(single, up, endpoint=entry) as serving, \
+            Serving(certified(single), up, endpoint=entry) as voting:
+        found = [post(one, chat(**request_sets)).json()["racer"] for one in (serving, voting)]
+        end = list(serving.ask(QUERY, stream=True, **{k: v for k, v in request_sets.items() if k != "logprobs"}))[-1]
+        planned = post(serving, chat(**request_sets), "/v1/route").json()
+    why = None if changed is None else f"the request sets {changed} otherwise than the pool file"
+    for racer in (*found, end.racer):
+        assert (racer["promise_stands"], racer.get("uncertified")) == (why is None, why)
+    assert found[1]["certificate"]["stands"] == planned["certified"] == (why is None)
 
 
 def test_members_are_called_at_the_same_time(everyone):
@@ -613,8 +632,23 @@ def test_a_body_past_the_limit_is_refused_whether_its_length_is_told_or_not(bad_
 
 
 def test_a_path_or_method_that_is_not_there_is_told(bad_server):
-    assert httpx.get(f"{bad_server.base}/v1/chat/completions", timeout=60).status_code == 405
-    assert httpx.get(f"{bad_server.base}/v1/other", timeout=60).status_code == 404
+    for path, status in (("chat/completions", 405), ("other", 404)):
+        found = httpx.get(f"{bad_server.base}/v1/{path}", timeout=60)
+        assert found.status_code == status and "POST /v1/chat/completions" in found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("record, says_", [
+    ({}, "either query"), ({"query": "x", "messages": [{"role": "user", "content": "y"}]}, "either query"),
+    ({"query": " "}, "not empty"), ({"query": "x", "tsak": "t"}, "got tsak")])
+def test_a_route_is_asked_for_one_query_in_known_words(bad_server, record, says_):
+    found = post(bad_server, record, "/v1/route")
+    assert found.status_code == 400 and says_ in found.json()["error"]["message"]
+
+
+def test_an_empty_token_is_none_and_no_server_starts_with_it(single, monkeypatch):
+    monkeypatch.setenv("RACER_TOKEN", " ")
+    with pytest.raises(ConfigError, match="RACER_TOKEN is set and empty"):
+        server.application(single, ServeConfig(run="-", pool="kitchen"))
 
 
 # ---------------------------------------------------------------- who gets in
@@ -666,6 +700,9 @@ def test_models_lists_what_can_be_asked_for(everyone):
     with Upstream({}) as up, Serving(everyone, up, name="my-router") as serving:
         [model] = serving.client.models.list().data
         assert model.id == "my-router" and model.pool == list(everyone.models)
+        assert serving.client.models.retrieve("my-router") == model
+        with pytest.raises(openai.NotFoundError, match="ask for 'my-router'"):
+            serving.client.models.retrieve("gpt-9/large")
 
 
 def test_metrics_count_what_happened(single, ranks):
@@ -851,7 +888,7 @@ def test_a_failed_call_of_the_policy_is_replaced_and_its_promise_does_not_stand(
     assert sorted(up.asked()) == sorted(ranks[:4]) and found.choices[0].message.content == "A"
     assert found.racer["replaced"] == [{"model": ranks[0], "by": ranks[3], "reason": "status 500"}]
     assert not found.racer["promise_stands"] and not found.racer["certificate"]["stands"]
-    assert found.racer["confidence"] == pytest.approx(3 / 4)
+    assert found.racer["confidence"] == 1.0  # of those who could be asked
 
 
 def test_a_reply_without_a_final_answer_is_a_lost_answer_not_a_failed_call(router, ranks):
@@ -885,7 +922,48 @@ def test_where_nothing_was_certified_nobody_is_called(router):
 
 def test_a_policy_whose_models_all_fail_is_an_error_no_abstention(router):
     with Upstream({name: fails(500) for name in router.models}) as up, Serving(certified(router), up) as serving:
-        assert post(serving, chat()).status_code == 502
+        found = post(serving, chat())
+    assert found.status_code == 502 and len(up.calls) == 7
+    racer = found.json()["racer"]
+    assert racer["certificate"]["promises"] and not racer["certificate"]["stands"]
+
+
+@pytest.mark.parametrize("calling", ["parallel", "settled", "sequential"])
+def test_however_many_of_a_policys_models_fail_those_who_are_left_are_asked(router, ranks, calling):
+    behaviours = {name: says("C") for name in ranks} | {name: fails(500) for name in (*ranks[:3], ranks[4])}
+    with Upstream(behaviours) as up, Serving(certified(router, calling=calling, threshold=0.9), up) as serving:
+        racer = serving.ask(QUERY).racer
+    assert racer["answer"] == "C" and set(racer["members"]) >= {*ranks[:4]}
+    assert all(one["by"] in {None, *racer["members"]} for one in racer["replaced"])
+
+
+def test_who_was_to_take_a_place_and_was_not_needed_is_not_said_to_have_taken_it(router, ranks):
+    behaviours = {name: says("C") for name in ranks} | {ranks[0]: fails(500)}
+    with Upstream(behaviours) as up, \
+            Serving(certified(router, calling="sequential", threshold=0.5), up) as serving:
+        racer = serving.ask(QUERY).racer
+        metrics = httpx.get(serving.base + "/metrics").text
+    assert racer["members"] == ranks[:3] and racer["answer"] == "C"  # two of three are enough
+    assert racer["replaced"] == [{"model": ranks[0], "by": None, "reason": "status 500"}]
+    assert "racer_replaced_total{" not in metrics
+
+
+def test_a_run_for_which_no_policy_was_certified_says_so(router, caplog):
+    with caplog.at_level(logging.WARNING, logger="racer"), Upstream({}) as up, \
+            Serving(certified(router, policy=False), up) as serving:
+        found = serving.ask(QUERY)
+        planned = post(serving, {"query": QUERY}, "/v1/route").json()
+    assert found.choices[0].message.refusal == "abstained: no policy was certified for this run"
+    assert not found.racer["promise_stands"] and not found.racer["certificate"]["stands"] and not planned["certified"]
+    assert len(planned["probabilities"]) == 8 and "every query is abstained on" in caplog.text and not up.calls
+
+
+def test_a_fallback_that_was_asked_already_is_not_asked_again(router, ranks):
+    with Upstream({name: says(text) for name, text in zip(ranks, "ABCDEFG", strict=True)}) as up, \
+            Serving(certified(router), up, fallback=ranks[1]) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].message.content == "B" and found.racer["fallback"] == ranks[1] and found.racer["abstained"]
+    assert len(up.calls) == 3 and found.racer["cost_usd"] == pytest.approx(3 * 20 / 1e6)
 
 
 def test_the_kind_of_answer_may_be_said_with_the_request(router, ranks):
@@ -923,7 +1001,7 @@ LETTERS = "Which?\nA. 1\nB. 2\nC. 3\nD. 4\nE. 5"
     ({}, QUERY, {"task": "t", "kind": "text"}, ("text", 0), "answers of kind text were not certified"),
     ({"kind": "number"}, QUERY, {}, ("number", 0), "answers of kind number were not certified"),
     ({}, QUERY, {"task": "new", "kind": "choice"}, ("choice", 0), "the task 'new' was not certified"),
-    ({"task": "new"}, QUERY, {"kind": "choice", "options": 4}, ("choice", 4), "the task 'new' was not certified")])
+    ({"task": "new", "kind": "choice"}, QUERY, {"options": 4}, ("choice", 4), "the task 'new' was not certified")])
 def test_the_promise_stands_for_answers_of_the_form_that_was_certified(router, ranks, monkeypatch, settings, query,
                                                                        said, form, other):
     seen, judge = [], Consultation._judge
@@ -1018,7 +1096,7 @@ def test_a_model_that_cannot_be_asked_how_sure_it_is_keeps_its_place_without_the
     assert racer["members"] == ranks[:4] and found.choices[0].message.content == "C" and not racer["promise_stands"]
     first = {ranks[0]: None, ranks[1]: pytest.approx(0.75), ranks[2]: None}
     assert heard == [first, {ranks[3]: pytest.approx(0.75)}] and racer["confidences"] == heard[0] | heard[1]
-    assert not racer["certificate"]["stands"] and racer["confidence"] == pytest.approx(3 / 4)
+    assert not racer["certificate"]["stands"] and racer["confidence"] == 1.0
 
 
 def test_a_word_on_an_answer_that_a_leaving_client_cuts_off_is_counted(router, ranks):
@@ -1106,6 +1184,19 @@ def test_log_probabilities_are_returned_to_who_asks_for_them(router, ranks):
         streamed = [one for one in serving.ask(QUERY, logprobs=True, stream=True) if one.choices[0].logprobs]
     assert [one.token for one in whole.choices[0].logprobs.content] == ["C"] and unasked.choices[0].logprobs is None
     assert [one.choices[0].logprobs.content[0].token for one in streamed] == ["C"]
+
+
+def test_a_server_checks_its_task_and_says_at_its_start_what_requests_have_to(router, caplog):
+    mixed = certified(router)
+    tasks = {"t": {"kind": "choice", "options": 4}, "sums": {"kind": "number", "options": 0}}
+    mixed.certificate = replace(mixed.certificate, tasks=tasks)
+    with caplog.at_level(logging.WARNING, logger="racer"), Upstream({}) as up:
+        with pytest.raises(ConfigError, match="task 'nope' was not certified"), Serving(mixed, up, task="nope"):
+            pass
+        with Serving(mixed, up, task="sums"):
+            assert not caplog.text
+        with Serving(mixed, up):
+            assert "answers are of several kinds (choice, number)" in caplog.text
 
 
 def test_sets_can_be_served_beside_a_certificate_and_other_votes_only_then(router):

@@ -21,6 +21,8 @@ from racer.pool.ledger import Bill, CapReached, Hold, Ledger
 
 PATH = "/chat/completions"
 LONGEST_WAIT = 8.0  # seconds between two tries, unless the endpoint asks for more
+NEUTRAL = {"messages", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "logprobs", "top_logprobs"}
+# keys of a request that change no reply
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,11 @@ class Member:
         asked = [v for k in TOKEN_KEYS if (v := body.get(k)) is not None]
         return sent | {"model": self.endpoint.model,
                        self.endpoint.max_tokens_key: min([*asked, self.endpoint.max_tokens])}
+
+    def changed_by(self, body: dict) -> set[str]:
+        """Return the keys of a user's request by which this model is asked otherwise than the pool file says."""
+        asked, usual = self.fitted(body), self.fitted({})
+        return {key for key in asked.keys() - NEUTRAL if asked[key] != usual.get(key)}
 
     async def close(self) -> None:
         await self._client.close()

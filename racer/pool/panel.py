@@ -14,7 +14,7 @@ from racer.pool.pool import Pool
 
 @dataclass(frozen=True)
 class Failed:
-    """A model that gave no reply, or no word on it, and why; `by` took its place, None where nobody did."""
+    """A model that gave no reply, or no word on it, and why; `by` comes next in its place, None where nobody does."""
 
     model: str
     error: CallFailed
@@ -102,8 +102,12 @@ class Panel:
         finally:
             await chunks.aclose()
 
+    def took_over(self, failed: Failed) -> str | None:
+        """Return who was called in the place of a model that failed, None if nobody was."""
+        return failed.by if failed.by in self.called else None
+
     def fail(self, name: str, failed: CallFailed) -> str | None:
-        """Note a failure; return who takes the place, None if nobody is left or no time is."""
+        """Note a failure; return who is to take the place, None if nobody is left or no time is."""
         by = self.spares.pop(0) if self.spares and self.left > 0 else None
         self.failed.append(Failed(name, failed, by))
         return by

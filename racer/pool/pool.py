@@ -38,6 +38,10 @@ class Pool:
                  if name in ways and asked[name] != ways[name]]
         return "; ".join(other) or None
 
+    def changed_by(self, body: dict, models: tuple[str, ...]) -> list[str]:
+        """Return the keys of a user's request by which some of these are asked otherwise than the pool file says."""
+        return sorted(set().union(*(self.members[name].changed_by(body) for name in models)))
+
     async def close(self) -> None:
         for member in self.members.values():
             await member.close()

@@ -8,6 +8,7 @@ from functools import partial
 from time import perf_counter
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -19,16 +20,19 @@ from racer.serve import render
 from racer.serve.guard import Guard, body_of, bug, log_bug, refusal
 from racer.serve.metrics import Metrics
 from racer.serve.outcome import Outcome
-from racer.serve.request import Ask, Refused, hints, parse, parse_json
+from racer.serve.request import Ask, Refused, check_name, parse, parse_json, parse_query
 from racer.serve.service import Plan, Service
 
 log = logging.getLogger("racer.serve")
+HERE = "POST /v1/chat/completions and /v1/route, GET /v1/models, /health and /metrics"
 
 
 def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -> Guard:
     """Return the ASGI application; it closes the pool when it is shut down."""
     metrics = Metrics(pool.ledger)
     service = Service(router, pool, settings, metrics.count_calls)
+    for remark in service.remarks():
+        log.warning(remark)
     routes = Routes(service, metrics)
 
     @asynccontextmanager
@@ -42,10 +46,15 @@ def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -
 
     async def broken(*_) -> Response:
         return refusal(bug())
-    handlers = {Refused: refused, Exception: broken}
+
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}; there are {HERE}"
+        return refusal(Refused(error.status_code, message, "not_found_error", headers=error.headers))
+    handlers = {Refused: refused, HTTPException: nowhere, Exception: broken}
     app = Starlette(lifespan=lifespan, exception_handlers=handlers, routes=[
         Route("/v1/chat/completions", routes.chat, methods=["POST"]),
         Route("/v1/route", routes.route, methods=["POST"]), Route("/v1/models", routes.models),
+        Route("/v1/models/{name:path}", routes.model),
         Route("/health", routes.health), Route("/metrics", routes.metrics_text)])
     return Guard(app, metrics, token, settings.concurrency, settings.queue, settings.deadline)
 
@@ -96,10 +105,10 @@ class Routes:
     async def route(self, request: Request) -> Response:
         """Take `query` or `messages`, and `racer` as completions do; return the decision, without a call."""
         record = parse_json(await body_of(request, self.settings.max_body))
-        if (query := record.get("query")) is not None:
-            if not isinstance(query, str) or not query.strip():
-                raise Refused(400, "query must be a text that is not empty", param="query")
-            ask = Ask({}, query, **hints(record))
+        if ("query" in record) == ("messages" in record):
+            raise Refused(400, "give either query, a text, or messages", param="query")
+        if "query" in record:
+            ask = parse_query(record)
         else:
             asked = json.dumps(record | {"model": self.settings.name}).encode()
             ask = parse(asked, self.settings.name, self.settings.context, self.side)
@@ -107,15 +116,21 @@ class Routes:
         return JSONResponse({"models": list(self.service.router.models), **plan.record()})
 
     async def models(self, _: Request) -> Response:
-        pool = list(self.service.router.models)
-        return JSONResponse({"object": "list", "data": [
-            {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "racer", "pool": pool}]})
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, request: Request) -> Response:
+        check_name(request.path_params["name"], self.settings.name)
+        return JSONResponse(self._model())
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def metrics_text(self, _: Request) -> Response:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _model(self) -> dict:
+        return {"id": self.settings.name, "object": "model", "created": 0, "owned_by": "racer",
+                "pool": list(self.service.router.models)}
 
     async def _plan(self, ask: Ask, end: float) -> Plan:
         if self.settings.log_prompts:

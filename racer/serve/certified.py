@@ -25,7 +25,7 @@ async def consult(consultation: Consultation, panel: Panel, query: str) -> dict[
         consultation.tell(said, {name: sure[name] for name in heard})
         for name, error in failed.items():
             if (by := panel.fail(name, error)) is not None:
-                consultation.admit(by)
+                consultation.substitute(name, by)
     return sure if consultation.hears else None
 
 

@@ -51,7 +51,7 @@ class Metrics:
             self.usd.labels(name).inc(usd)
         for one in panel.failed:
             self.calls.labels(one.model, "failed").inc()
-            if one.by is not None:
+            if panel.took_over(one) is not None:
                 self.replaced.labels(one.model).inc()
         failed = {one.model for one in panel.failed}
         for name in (*set(panel.called).difference(panel.replies, panel.streamed, failed),

@@ -14,7 +14,7 @@ class Outcome:
     `model` gave the reply. `confidence` in [0, 1] that it is right, None where nobody knows (fusion, fallback).
     `promise_stands`: the calls were those that the promise is about, none failed, and the reply is no fallback's.
     `answer` is what was compared with other answers. `beside` are calls for other purposes than the set's: fusion,
-    fallback.
+    fallback. `uncertified` says why the run promises nothing for this query, None if it does.
     """
 
     panel: Panel
@@ -28,6 +28,7 @@ class Outcome:
     notes: dict = field(default_factory=dict)
     beside: list[Panel] = field(default_factory=list)
     forward: float = 0.0  # seconds
+    uncertified: str | None = None
     show_replies: bool = False
     show_logprobs: bool = False
 
@@ -58,7 +59,9 @@ class Outcome:
 
     def record(self) -> dict:
         """Return the object `racer` of a completion."""
-        shown = {"replies": {name: r.text for name, r in self.panel.replies.items()}} if self.show_replies else {}
+        shown = {} if self.uncertified is None else {"uncertified": self.uncertified}
+        if self.show_replies:
+            shown["replies"] = {name: reply.text for name, reply in self.panel.replies.items()}
         return {"members": list(self.panel.called), "abstained": self.abstained, "confidence": self.confidence,
                 "certificate": self.certificate, "cost_usd": self.usd, "promise_stands": self.promise_stands,
                 "answered_by": self.model, "answer": self.answer, "replaced": replaced(self.panel), **self.notes,
@@ -67,4 +70,4 @@ class Outcome:
 
 def replaced(panel: Panel) -> list[dict]:
     """Return who failed, or could not be asked how sure it is, why, and who took the place."""
-    return [{"model": f.model, "by": f.by, "reason": f.error.reason} for f in panel.failed]
+    return [{"model": f.model, "by": panel.took_over(f), "reason": f.error.reason} for f in panel.failed]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from uuid import uuid4
 
+from racer.consult import NONE_CERTIFIED
 from racer.serve.outcome import Outcome
 
 ABSTAINED = "abstained"  # the finish reason
@@ -27,6 +28,8 @@ def said(outcome: Outcome) -> tuple[dict, str]:
     """Return the message and the finish reason."""
     if outcome.reply is None:
         why = "no model is likely enough to be right" if not outcome.panel.called else "no answer is sure enough"
+        if outcome.certificate is not None and outcome.certificate["policy"] is None:
+            why = NONE_CERTIFIED
         return {"role": "assistant", "content": "", "refusal": f"abstained: {why}"}, ABSTAINED
     return {"role": "assistant", **outcome.reply.message}, outcome.reply.finish_reason
 

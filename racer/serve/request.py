@@ -48,9 +48,7 @@ def parse(data: bytes, name: str, context: str, side: str) -> Ask:
     `name` is the model that we offer; `context` and `side` as in `text_of`.
     """
     record = parse_json(data)
-    if record.get("model") != name:
-        raise Refused(404, f"the model {record.get('model')!r} does not exist here: ask for {name!r}",
-                      "not_found_error", "model")
+    check_name(record.get("model"), name)
     messages = _messages(record.get("messages"))
     if record.get("n") not in (None, 1):
         raise Refused(400, "n must be 1: one answer is returned, whoever is asked", param="n")
@@ -64,6 +62,22 @@ def parse(data: bytes, name: str, context: str, side: str) -> Ask:
     body = {k: v for k, v in record.items() if k not in OURS} | {"messages": messages}
     usage = bool(options.get("include_usage"))
     return Ask(body, text_of(messages, context, side), bool(stream), usage, **hints(record))
+
+
+def parse_query(record: dict) -> Ask:
+    """Return the request in a record of `query` and `racer`; raise `Refused`."""
+    query = record["query"]
+    if not isinstance(query, str) or not query.strip():
+        raise Refused(400, "query must be a text that is not empty", param="query")
+    if strange := sorted(record.keys() - {"query", "racer", "model"}):
+        raise Refused(400, f"beside query there may be racer, got {', '.join(strange)}", param=strange[0])
+    return Ask({}, query, **hints(record))
+
+
+def check_name(asked, name: str) -> None:
+    """Raise `Refused` unless the model asked for is the one that we offer."""
+    if asked != name:
+        raise Refused(404, f"the model {asked!r} does not exist here: ask for {name!r}", "not_found_error", "model")
 
 
 def parse_json(data: bytes) -> dict:

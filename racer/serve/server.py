@@ -23,7 +23,7 @@ def application(router, settings: ServeConfig) -> Guard:
     path = _file("cache", settings.cache)
     pool = Pool(endpoints, ledger, None if path is None else Cache(path, settings.cache_entries))
     router.estimate(["warm up"])  # the first forward pass is slow
-    return build(router, pool, settings, os.environ.get(settings.token_env) or None)
+    return build(router, pool, settings, _token(settings.token_env))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -32,7 +32,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET,
                                     backlog=BACKLOG)
     except OSError as error:
-        raise ConfigError(f"host={host} port={port} cannot be used ({error.strerror}): choose another port") from None
+        raise ConfigError(f"host={host} port={port} cannot be used ({error.strerror}): choose another port, or an "
+                          "address of this machine") from None
 
 
 def run(app: Guard, listening: socket.socket, deadline: float) -> None:
@@ -42,6 +43,14 @@ def run(app: Guard, listening: socket.socket, deadline: float) -> None:
                             timeout_graceful_shutdown=int(deadline) + 1)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _token(variable: str) -> str | None:
+    """Return the token in a variable of the environment, None if it is not set; raise `ConfigError` if it is empty."""
+    if (token := os.environ.get(variable)) is not None and not token.strip():
+        raise ConfigError(f"the variable {variable} is set and empty, so that anybody could ask: give it a token, or "
+                          "unset it to serve without one")
+    return token
 
 
 def _file(key: str, path: str | None) -> str | None:
