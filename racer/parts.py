@@ -15,7 +15,7 @@ from racer import rows
 from racer.config import RouteConfig
 from racer.errors import ConfigError, RacerError, TableError
 from racer.files import read_json, write_json
-from racer.routing import made_of, route_rows
+from racer.routing import as_begun, made_of, route_rows
 
 
 def is_folder(config: RouteConfig) -> bool:
@@ -76,6 +76,7 @@ class PartRouter:
 
     def _route(self, source: Path, output: Path) -> None:
         given, note = rows.of_file(source, self.chunk), output.parent / ".done" / f"{output.name}.json"
+        given = as_begun(given, output)
         made = made_of(self.router, given)
         if output.exists() and note.exists() and read_json(note) == made:
             return

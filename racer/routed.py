@@ -27,6 +27,17 @@ class JsonLines:
                                  "or make it a text")
 
     @staticmethod
+    def check_values(chunk: Chunk) -> None:
+        """Raise `TableError` if a number of the input is one that JSON has no word for; lines of JSON hold none."""
+        if not isinstance(chunk.content, pa.Table):
+            return
+        try:
+            json.dumps(chunk.records(), allow_nan=False, default=str)  # types are `check`'s
+        except ValueError as error:
+            raise TableError(f"{chunk.where}: a number that JSON has no word for ({error}): write .parquet, or leave "
+                             "such cells empty") from None
+
+    @staticmethod
     def content(chunk: Chunk, decisions: list[Decision], schema: pa.Schema | None) -> bytes:
         records = zip(chunk.records(), decisions, strict=True)
         return b"".join(_line(record | added(decision)) for record, decision in records)
@@ -46,6 +57,10 @@ class Parquet:
             pq.write_table(_with_added(schema).empty_table(), pa.BufferOutputStream())
         except pa.ArrowException as error:
             raise TableError(f"the input does not fit a Parquet file ({error}): write .jsonl") from None
+
+    @staticmethod
+    def check_values(chunk: Chunk) -> None:
+        """Parquet holds all numbers."""
 
     @staticmethod
     def content(chunk: Chunk, decisions: list[Decision], schema: pa.Schema) -> bytes:

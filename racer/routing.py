@@ -1,5 +1,6 @@
 """Routing files of queries: read, checked, routed and written a chunk at a time; it goes on where it was killed."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from racer.config import RouteConfig
 from racer.context import Context
 from racer.decision import Decision
 from racer.errors import ConfigError, TableError
-from racer.routed import Parquet, form_of
+from racer.routed import JsonLines, Parquet, form_of
 from racer.rows import CHUNK, KNOWN, Chunk, Given, Lines, Rows
 
 if TYPE_CHECKING:  # torch only where it is used
     from racer.router import Router
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,10 @@ def route_file(router: "Router", source: str | Path, output: str | Path, chunk: 
     `source` is .jsonl (objects with a `query`), .parquet (a column `query`) or .txt; `output` .jsonl or .parquet; each
     gets `members`, `abstain`, `probabilities` (M+1, the null last), `null_admitted`, `expected_cost`, `certified`.
     Memory holds `chunk` queries, however long the file is. Killed at any moment and called again with the same, it goes
-    on where it was, and the output is byte for byte that of a routing that was never killed. Raises `TableError` for a
-    line that is no query, before anything is routed, and `ConfigError` where a routing of another input, or by another
-    router or calibration, was begun under this name.
+    on where it was, and the output is byte for byte that of a routing that was never killed. Of a file of lines that
+    grows meanwhile, what it held when the output was begun is routed, and a warning tells of the rest. Raises
+    `TableError` for a line that is no query, before anything is routed, and `ConfigError` where a routing of another
+    input, or by another router or calibration, was begun under this name.
     """
     return route_rows(router, rows.of_file(source, chunk), output, progress)
 
@@ -66,14 +71,16 @@ def route_rows(router: "Router", source: Given | Lines | Rows, output: str | Pat
     output, form = Path(output), form_of(output)
     if output.exists() and isinstance(source, Lines | Rows) and output.samefile(source.path):
         raise ConfigError(f"output={output} is the input: give another name")
-    seen = survey(source, router.calibrated(), columns=form is Parquet)
+    source = as_begun(source, output)
+    seen = survey(source, router.calibrated(), form)
     form.check(seen.schema)
-    with journal.opened(output, made_of(router, source)) as work:
+    with journal.opened(output, made_of(router, source), source.until) as work:
         with tqdm(total=seen.n, initial=work.state.n, desc="route", unit="query", disable=not progress) as bar:
             for chunk, decisions in _routed(router, source, seen.known, work.state.position):
                 work.add(form.content(chunk, decisions, seen.schema), chunk.end, len(decisions))
                 bar.update(len(decisions))
         work.finish(form.finish)
+    _tell_rest(source, output)
     return output
 
 
@@ -84,16 +91,33 @@ def routed(router: "Router", source: Given | Lines | Rows) -> Iterator[tuple[lis
         yield chunk.texts, decisions
 
 
-def survey(source: Given | Lines | Rows, artifact: Artifact, columns: bool = False) -> Survey:
-    """Return what all queries have in common; raise `TableError` or `ConfigError` for the first that cannot be routed.
+def as_begun(source: Given | Lines | Rows, output: Path) -> Given | Lines | Rows:
+    """Return the source as far as the work reads it that was begun on an output: lines that came later are not read."""
+    begun = journal.left(output)
+    if source.until is None or begun is None or begun.until is None:
+        return source
+    then = Lines(source.path, source.size, begun.until)
+    return then if then.fingerprint() == begun.made_of.get("input") else source  # another one, which is refused
 
-    `columns`: lines are to become the columns of a table, so each field must have one type.
+
+def _tell_rest(source: Given | Lines | Rows, output: Path) -> None:
+    if source.until is not None and source.path.exists() and (more := source.path.stat().st_size - source.until) > 0:
+        log.warning("%s has grown by %d bytes since %s was begun: what they hold is not in it", source.path, more,
+                    output)
+
+
+def survey(source: Given | Lines | Rows, artifact: Artifact, form: type[JsonLines] | type[Parquet] | None = None
+           ) -> Survey:
+    """Return what all queries have in common; raise `TableError` or `ConfigError` for the first that cannot be routed,
+    or cannot be written in the `form` of the output.
     """
     n, said, schema = 0, set(), None
     for chunk in source.chunks():
         n, said = n + len(chunk.texts), said.union(name for name in KNOWN if name in chunk.names)
         _check_known(artifact, chunk)
-        if columns or isinstance(source, Rows):
+        if form is not None:
+            form.check_values(chunk)
+        if form is Parquet or isinstance(source, Rows):
             schema = _joined(schema, chunk)
     if n == 0:
         raise TableError(f"{source.path} is empty: expected queries, one a line or row")

@@ -5,6 +5,7 @@ on with the same ones.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class Chunk:
 class Given:
     """One query that stands in no file."""
 
+    until = None
+
     def __init__(self, record: dict):
         self.record = record
 
@@ -80,13 +83,17 @@ class Given:
 
 
 class Lines:
-    """A file with one query a line; blank lines are passed over. A position is (bytes, lines) before it."""
+    """A file with one query a line; blank lines are passed over. A position is (bytes, lines) before it.
 
-    def __init__(self, path: Path, size: int):
+    Of a file that grows only the first `until` bytes are read, by default those that it has now.
+    """
+
+    def __init__(self, path: Path, size: int, until: int | None = None):
         self.path, self.size, self.jsonl = path, size, path.suffix.lower() == ".jsonl"
+        self.until = path.stat().st_size if until is None else until
 
     def fingerprint(self) -> str:
-        return hashing.of_file(self.path)
+        return hashing.of_beginning(self.path, self.until)
 
     def chunks(self, start: tuple[int, int] = (0, 0)) -> Iterator[Chunk]:
         """Yield the chunks from a position on; raise `TableError` that names a line which is no query."""
@@ -101,7 +108,7 @@ class Lines:
 
     def _some(self, file) -> list[bytes]:
         lines, size = [], 0
-        while len(lines) < self.size and size < BYTES and (line := file.readline()):
+        while len(lines) < self.size and size < BYTES and (line := file.readline(self.until - file.tell())):
             lines.append(line.removeprefix(b"\xef\xbb\xbf") if file.tell() == len(line) else line)  # byte-order mark
             size += len(line)
         return lines
@@ -117,6 +124,8 @@ class Lines:
 
 class Rows:
     """A Parquet file with a column `query`. A position is (row groups, rows of the next group) before it."""
+
+    until = None  # its end is where such a file begins to be read, so it does not grow
 
     def __init__(self, path: Path, size: int):
         self.path, self.size = path, size
@@ -182,7 +191,17 @@ def _once(pairs: list[tuple]) -> dict:
     return record
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_once)
+def _finite(number: str) -> float:
+    if math.isinf(value := float(number)):
+        raise ValueError(f"the number {number[:80]} is too large")
+    return value
+
+
+def _no_number(constant: str):
+    raise ValueError(f"{constant} is no number there")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_number)
 
 
 def _text(value, where: str) -> str:

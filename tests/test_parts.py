@@ -67,6 +67,28 @@ def test_a_part_is_done_once_until_it_changes(small_run, log, monkeypatch):
     assert json.loads(written(log)["part-1.jsonl"])["query"] == "Another?"
 
 
+def test_a_part_that_grew_while_it_was_routed_is_routed_again_whole(small_run, log, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def route(self, *rest, **more):
+        with open(log / "part-0.jsonl", "a") as file:
+            file.write('{"query": "Another?"}\n')
+        asked.append(1)
+        if len(asked) == 2:
+            raise Killed
+        return original(self, *rest, **more)
+
+    asked, original = [], Router.route
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Router, "route", route)
+        parts.route_folder(config(small_run, log))
+    parts.route_folder(config(small_run, log))
+    assert len(written(log)["part-0.jsonl"].splitlines()) == 5
+    parts.route_folder(config(small_run, log))
+    assert len(written(log)["part-0.jsonl"].splitlines()) == 7
+
+
 def test_a_part_killed_before_its_note_was_written_is_not_taken_for_what_it_was(small_run, log, monkeypatch):
     parts.route_folder(config(small_run, log))
     before, first = written(log), (log / "part-0.jsonl").read_text()

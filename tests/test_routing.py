@@ -233,7 +233,7 @@ def begun(router, source, tmp_path):
 
 def test_other_input_calibration_or_chunk_is_refused_and_loses_nothing(router, begun, source, small_run, tmp_path):
     held = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.suffix != ".lock"}
-    other = lines(tmp_path / "other.jsonl", [*RECORDS, {"query": "one more"}])
+    other = lines(tmp_path / "other.jsonl", [{"query": "one more"}, *RECORDS])
     run = shutil.copytree(small_run, tmp_path / "run")
     stages.calibrate_run(run, SetsConfig(), RiskConfig(alpha=0.3))
     for changed, settings, says in ((router, {"source": other, "chunk": 2}, "input"),
@@ -257,6 +257,51 @@ def test_what_was_begun_and_then_changed_by_hand_is_refused(router, begun, sourc
         router.route_file(source, begun, chunk=2)
 
 
+HALF_A_LINE = b'{"query": "more"}\n{"query": "half a li'
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_a_file_that_grows_what_it_held_at_the_beginning_is_routed(router, source, tmp_path, killed, monkeypatch,
+                                                                      caplog):
+    def route(self, *rest, **more):
+        asked.append(1)
+        if len(asked) == 2:
+            with open(source, "ab") as file:
+                file.write(HALF_A_LINE)
+            if killed:
+                raise Killed
+        return original(self, *rest, **more)
+
+    asked, original, out = [], type(router).route, tmp_path / "out.jsonl"
+    whole = router.route_file(source, tmp_path / "whole.jsonl", chunk=2).read_bytes()
+    monkeypatch.setattr(type(router), "route", route)
+    if killed:
+        with pytest.raises(Killed):
+            router.route_file(source, out, chunk=2)
+    assert router.route_file(source, out, chunk=2).read_bytes() == whole and len(asked) == 4 + killed
+    assert f"has grown by {len(HALF_A_LINE)} bytes since {out} was begun" in caplog.text
+
+
+def test_a_state_of_an_earlier_version_goes_on(router, begun, source):
+    state = begun.with_name("out.jsonl.state.json")
+    record = json.loads(state.read_text())
+    assert record.pop("until") == source.stat().st_size and record["n"] > 0
+    state.write_text(json.dumps(record))
+    assert len(read(router.route_file(source, begun, chunk=2))) == len(RECORDS)
+
+
+def test_an_output_that_was_removed_is_made_again_wherever_the_first_was_killed(router, source, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda self, *_, **__: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            router.route_file(source, out)
+    assert json.loads(Path(f"{out}.state.json").read_text())["done"]
+    out.unlink()
+    assert len(read(router.route_file(source, out))) == len(RECORDS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
 def test_two_processes_do_not_write_one_file(router, source, tmp_path):
     with FileLock(tmp_path / "out.jsonl.lock"), pytest.raises(ConfigError, match="another process is writing"):
         router.route_file(source, tmp_path / "out.jsonl")
@@ -269,7 +314,8 @@ BAD = [(b'{"query": "fine"', "not JSON"), (b'["query"]', "expected an object"),
        (b'{"text": "x"}', "expected a `query`"), (b'{"query": " "}', "not empty"),
        (b'{"query": ["x"]}', "that is a text"), (b'{"query": "\xff"}', "UTF-8"),
        (b'{"query": "a", "id": 1, "id": 2}', "twice"), (b'{"query": "\\ud800"}', "half a character"),
-       (b'{"query": "x", "members": []}', "has members already"), (b"[" * 100_000, "not JSON")]
+       (b'{"query": "x", "members": []}', "has members already"), (b"[" * 100_000, "not JSON"),
+       *((b'{"query": "x", "deep": [%s]}' % number, "not JSON") for number in (b"1e999", b"-1e999", b"NaN"))]
 
 
 @pytest.mark.parametrize(("line", "says"), BAD)
@@ -291,6 +337,8 @@ def test_a_bad_line_is_named_before_anything_is_routed(router, tmp_path, monkeyp
     ({"query": pa.array([], pa.string())}, "is empty"),
     ({"query": ["a"], "when": [datetime(2026, 1, 1)]}, "column when is timestamp"),
     ({"query": ["a"], "deep": [[{"raw": b"x"}]]}, "column deep is list"),
+    ({"query": ["a"] * 3, "x": [1.0, 2.0, float("nan")]}, "rows 2 to 2: a number that JSON has no word for"),
+    ({"query": ["a"] * 3, "x": [[], [{"y": float("inf")}], []]}, "rows 0 to 1: a number that JSON has no word for"),
 ])
 def test_a_bad_parquet_file_is_refused(router, tmp_path, columns, says):
     pq.write_table(pa.table(columns), tmp_path / "in.parquet", row_group_size=2)
