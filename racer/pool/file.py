@@ -1,5 +1,6 @@
 """The pool file: which models can be called, where, at what price, and within which limits."""
 
+import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -17,6 +18,17 @@ from racer.pool.confidence import ASKED, PLACES, WAYS
 PRESETS = Path(__file__).parents[2] / "conf" / "pools"  # as conf/pool it would be a group to Hydra
 TOKEN_KEYS = ("max_tokens", "max_completion_tokens")
 QUERY = "{query}"
+SET_BY = {"model": "the key `model` of the entry says it", "messages": "the key `prompt` of the entry goes around them",
+          "stream": "each call says it by itself", "stream_options": "each call says it by itself",
+          **dict.fromkeys(TOKEN_KEYS, "the keys `max_tokens` and `max_tokens_key` of the entry say it")}
+UNHELD = {  # keys of a request by which a call can take more than is held for it, or another model than named answers
+    **dict.fromkeys(("n", "best_of"), "one reply is asked for and held for: leave it out"),
+    **dict.fromkeys(("max_output_tokens", "max_new_tokens"), "a limit beside the entry's `max_tokens`: leave it out"),
+    **dict.fromkeys(("models", "fallbacks", "route"), "another model would answer in its name: give that an entry"),
+    **dict.fromkeys(("prediction", "modalities", "audio", "web_search_options", "plugins"),
+                    "it is not paid by `price_in` and `price_out` alone: leave it out")}
+PRICED = ("service_tier", "provider")  # by these the price is another: only in an entry, whose prices are then theirs
+NOT_OF_CLIENTS = (*UNHELD, *PRICED)  # keys of a request that no client may set, `n` of 1 aside
 
 
 @dataclass
@@ -57,8 +69,19 @@ class Endpoint:
             raise ConfigError(f"{self.name}: the prompt has no {QUERY}: say where the user's text goes")
         if not re.match("https?://.", self.api_base):
             raise ConfigError(f"{self.name}: api_base is {self.api_base!r}, expected http://... or https://...")
+        self._check_parameters()
         self._check_extract()
         self._check_confidence()
+
+    def _check_parameters(self) -> None:
+        for key, why in (SET_BY | UNHELD).items():
+            if key in self.parameters and (key, self.parameters[key]) != ("n", 1):
+                raise ConfigError(f"{self.name}: parameters has {key}, which cannot be set there: {why}")
+        try:
+            json.dumps(self.parameters, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{self.name}: parameters cannot be sent as JSON ({error}): give finite numbers, texts, "
+                              "lists and keys") from None
 
     def _check_extract(self) -> None:
         if self.extract is None:
