@@ -308,6 +308,14 @@ def test_the_table_holds_what_every_model_said_and_whether_it_is_right(tmp_path,
     assert "x: 4 calls, about 0.0016 USD" in (said := capsys.readouterr().out) and "8 of 8 outcomes" in said
 
 
+def test_half_a_character_in_a_reply_stands_in_nobodys_way(tmp_path):
+    with Upstream({"x": says("nice \ud83d"), "y": says("Paris")}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, LINES[0])
+        assert run.collect(settings(tmp_path)) and run.collect(settings(tmp_path)) and len(up.calls) == 2
+    assert formats.read(tmp_path / "out").answers.tolist() == [["nice \ufffd", "Paris"]]
+
+
 def test_programs_and_judges_grade_too_and_are_not_asked_again(tmp_path, box, monkeypatch):
     records = [dict(id="p", query="write", reference="assert double(4) == 8", task="code", grader="python"),
                dict(id="j", query="why?", reference="because {answer}", task="open", grader="judge")]
@@ -584,6 +592,25 @@ def test_a_journal_of_an_earlier_version_goes_on(tmp_path):
 
 
 # ---------------------------------------------------------------- money
+
+
+@pytest.mark.parametrize("way, tokens", [(None, (10, 5)), ("verbalised", (110, 6))])
+def test_costs_in_the_table_are_at_the_prices_of_the_pool_file_and_the_journal_keeps_what_was_paid(tmp_path, way,
+                                                                                                  tokens):
+    sure = {} if way is None else {"confidence": way}
+    with Upstream({"x": sure_of(WORDS), "y": sure_of(WORDS)}) as up:
+        pool(tmp_path, up, **sure)
+        lines(tmp_path, *CAPITALS[:2])
+        assert run.collect(settings(tmp_path))
+        pool(tmp_path, up, price_in=10.0, price_out=30.0, **sure)
+        lines(tmp_path, *CAPITALS[:3])
+        assert run.collect(settings(tmp_path)) and len(up.calls) == 6 * (1 if way is None else 2)
+    found = formats.read(tmp_path / "out")
+    assert np.allclose(found.cost, (10 * tokens[0] + 30 * tokens[1]) / 1e6)
+    assert [one["usd_per_1m_output"] for one in found.card["models"]] == [30.0, 30.0]
+    noted = [json.loads(line)["said"] for line in (tmp_path / "out/journal.jsonl").read_text().splitlines()]
+    old, new = (tokens[0] + 2 * tokens[1]) / 1e6, (10 * tokens[0] + 30 * tokens[1]) / 1e6
+    assert sum(said["usd"] for said in noted) == pytest.approx(4 * old + 2 * new)
 
 
 def test_the_cap_stops_and_says_what_is_missing_and_more_money_goes_on(tmp_path, capsys):

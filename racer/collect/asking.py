@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -9,6 +10,7 @@ from aiolimiter import AsyncLimiter
 
 from racer.collect.journal import Journal, Said
 from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, confidence
+from racer.pool.usage import price
 
 CONFIDENCE = "confidence"  # the purpose of a call that asks how sure a model is of its answer
 STRIKES = 20  # calls of a model that fail one after the other, until it is given up for this run
@@ -34,8 +36,12 @@ class Asked:
         return Cache.key(self.endpoint.api_base, self.member.fitted(body))
 
     def known(self, purpose: str, query: str, body: dict) -> Said | None:
-        """Return the reply that the journal holds, None if the call is still to be made."""
-        return self.journal.reply(purpose, query, self.endpoint.name, self.request(body))
+        """Return the reply that the journal holds, None if the call is still to be made.
+
+        Its USD are its tokens at the pool file's prices; the journal keeps what was paid.
+        """
+        said = self.journal.reply(purpose, query, self.endpoint.name, self.request(body))
+        return None if said is None else replace(said, usd=price(self.endpoint, said.tokens_in, said.tokens_out))
 
     async def say(self, purpose: str, query: str, body: dict) -> Said:
         """Return the reply about a query, without a call if the journal holds it; raise `CallFailed`."""

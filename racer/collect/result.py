@@ -12,9 +12,9 @@ from racer.table import OutcomeTable
 def table(collected: Collected, queries: list[Query], pool: list[Endpoint], card: dict) -> OutcomeTable:
     """Return the table (n, M): NaN scores where an outcome is missing, never 0.
 
-    Costs and tokens are those that the endpoint counted; where it counts none they are empty. The cost is that of the
-    answer and of the model's word on it, the tokens those of the answer. The kind of a task's answers is noted if one
-    kind of grader graded all of it, else it is text.
+    Tokens are those that the endpoint counted, costs are those tokens at the prices of the pool; where it counts none
+    they are empty. The cost is that of the answer and of the model's word on it, the tokens those of the answer. The
+    kind of a task's answers is noted if one kind of grader graded all of it, else it is text.
     """
     cells = np.array([[collected.outcomes.get((q.id, one.name)) for one in pool] for q in queries], dtype=object)
     kinds: dict[str, set[str]] = {}
