@@ -3,10 +3,13 @@
 import asyncio
 import json
 import math
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -26,7 +29,21 @@ from upstream import (
 )
 
 from racer.errors import ConfigError
-from racer.pool import Bill, Cache, CallFailed, Endpoint, Ledger, Member, Pool, confidence, file, read, usage, wire
+from racer.pool import (
+    NOT_OF_CLIENTS,
+    Bill,
+    Cache,
+    CallFailed,
+    Endpoint,
+    Ledger,
+    Member,
+    Pool,
+    confidence,
+    file,
+    read,
+    usage,
+    wire,
+)
 from racer.pool.failures import _wait
 from racer.pool.ledger import CapReached
 
@@ -117,6 +134,28 @@ def test_a_prompt_goes_around_the_last_user_message_only():
         ask(up, talk, prompt="Q: {query}\nA letter {only}.")
     contents = [m["content"] for m in up.calls[0].body["messages"]]
     assert contents == ["one", "two", "Q: th{r}ee\nA letter {only}."]
+
+
+HALF = {"content": "nice \U0001f600 \ud83d",
+        "tool_calls": [{"function": {"arguments": '{"x": "\udc00"}', "\ud800": 1}}]}
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_half_a_character_in_a_reply_is_replaced_wherever_it_stands(tmp_path, escaped):
+    said = completion("", {"model": "m"}) | {"choices": [{"message": HALF, "finish_reason": "stop"}]}
+    content = json.dumps(said, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    with Upstream({"m": sends(content)}) as up:
+        cache = Cache(tmp_path / "cache.db")
+        first, again = (ask(up, cache=cache)[0] for _ in range(2))
+        cache.close()
+    mended = [{"function": {"arguments": '{"x": "\ufffd"}', "\ufffd": 1}}]
+    assert first.message == again.message == {"content": "nice \U0001f600 \ufffd", "tool_calls": mended}
+    assert first.usage.stated and again.cached
+
+
+def test_an_endpoints_words_on_a_failure_may_hold_half_a_character_too():
+    with Upstream({"m": fails(400, message="not \ud83d")}) as up:
+        assert ask(up)[0].reason == "status 400: not \ufffd"
 
 
 # ---------------------------------------------------------------- how sure a model is
@@ -227,7 +266,7 @@ BAD = {"no json": (sends(b"<html>"), "malformed reply"), "no choices": (returns(
        "no message": (returns({"choices": [{"message": None}]}), "malformed reply"),
        "cut off": (sends(b'{"choices"', "content-length: 100"), "no connection"),
        "hangs up": (hangs_up(), "no connection"),
-       "garbage": (sends(b"\xff\xfe\x00"), "malformed reply"),
+       "garbage": (sends(b"\xff\xfe\x00"), "malformed reply"), "deep": (sends(b"[" * 200_000), "malformed reply"),
        "compressed": (sends(b"\x1f\x8b", "content-encoding: gzip"), "malformed reply: compressed"),
        "endless": (floods(), "reply too long"), "silent": (slow(), "timeout")}
 
@@ -301,6 +340,30 @@ def test_an_endpoint_that_is_gone_is_tried_again_and_costs_nothing():
                 await members["m"].ask(HELLO, bill, 10)
         return bill.usd
     assert asyncio.run(once()) == 0
+
+
+@pytest.mark.parametrize("connect, timeout, retries", [(0.2, 10.0, 1), (5.0, 0.6, 0)])
+def test_who_cannot_be_connected_to_in_time_costs_nothing(connect, timeout, retries, monkeypatch):
+    monkeypatch.setattr(wire, "CONNECT", connect)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(4):  # so many wait that no further one is taken
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        up = Upstream({})
+        up.port, start = full.getsockname()[1], time.monotonic()
+        failed, usd = ask(up, timeout=timeout, retries=retries)
+    assert failed.reason == "timeout" and usd == 0 and time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_what_json_has_no_word_for_is_refused_before_anything_is_held_or_sent(number):
+    with Upstream({"m": says("a")}) as up:
+        ledger = Ledger(cap=0.0)  # under which nothing can be held
+        failed, usd = ask(up, HELLO | {"temperature": number}, ledger=ledger)
+        assert failed.refused and "no JSON" in failed.reason and usd == 0 and not failed.capped
+        assert streamed(up, body=HELLO | {"logit_bias": {"5": number}}, ledger=ledger)[1] == failed.reason
+    assert not up.calls
 
 
 def test_a_failure_never_shows_the_key(monkeypatch):
@@ -420,6 +483,79 @@ def test_money_held_by_a_process_that_was_killed_stays_held(tmp_path):
     ledger.close()
 
 
+class Locked:
+    """A file of ours that another process holds locked for so many seconds."""
+
+    def __init__(self, path, seconds: float):
+        self.path, self.seconds = path, seconds
+
+    def __enter__(self):
+        self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self.db.execute("BEGIN IMMEDIATE")
+        self.timer = threading.Timer(self.seconds, self.db.execute, ["COMMIT"])
+        self.timer.start()
+
+    def __exit__(self, *_):
+        self.timer.join()
+        self.db.close()
+
+
+def test_a_call_waits_for_a_locked_file_of_the_money_spent_and_nobody_else_does(tmp_path):
+    async def call(up, ledger):
+        bill, gaps, start = Bill(), [], time.monotonic()
+        async with pool([endpoint(up)], ledger) as members:
+            asked = asyncio.create_task(members["m"].ask(HELLO, bill, 10))
+            while not asked.done():
+                before = time.monotonic()
+                await asyncio.sleep(0.005)
+                gaps.append(time.monotonic() - before)
+            return (await asked).text, bill.usd, time.monotonic() - start, max(gaps)
+    ledger = Ledger(1.0, tmp_path / "spend.db")
+    with Upstream({"m": says("a")}) as up, Locked(tmp_path / "spend.db", 1.0):
+        text, usd, seconds, gap = asyncio.run(call(up, ledger))
+    assert text == "a" and seconds >= 0.9 and gap < 0.5 and ledger.spent == usd == pytest.approx(20 / 1e6)
+    with Upstream({"m": says("a")}) as up, Locked(tmp_path / "spend.db", 0.6):
+        failed, cost = ask(up, ledger=ledger, seconds=0.2)
+        assert failed.reason == "timeout" and cost == 0 and not up.calls
+        assert streamed(up, seconds=0.2, ledger=ledger) == ("", "timeout", 0)
+    assert ledger.held == 0 and ledger.spent == usd
+    ledger.close()
+
+
+@pytest.mark.parametrize("until", ["the loop", "the next call", "the end"])
+def test_what_calls_cost_while_the_file_was_locked_is_written_afterwards(tmp_path, until):
+    path = tmp_path / "spend.db"
+    ledger, other = Ledger(1.0, path), Ledger(1.0, path)
+
+    async def call(up):
+        async with pool([endpoint(up)], ledger) as members:
+            asked = [asyncio.create_task(members["m"].ask(HELLO, Bill(), 10)) for _ in range(3)]
+            while len(up.calls) < 3:
+                await asyncio.sleep(0.01)
+            with Locked(path, 0.6):
+                assert [(await one).text for one in asked] == ["late"] * 3
+                assert ledger.held == 0 == other.spent and ledger.spent == pytest.approx(60 / 1e6) and other.held > 0
+            await asyncio.sleep(0.2 if until == "the loop" else 0)
+    with Upstream({"m": slow(0.2)}) as up:
+        asyncio.run(call(up))
+        if until == "the next call":
+            ask(up, ledger=ledger)
+    if until == "the end":
+        ledger.close()
+    assert other.held == 0 and other.spent == pytest.approx((80 if until == "the next call" else 60) / 1e6)
+    for one in {ledger, other} - ({ledger} if until == "the end" else set()):
+        one.close()
+
+
+@pytest.mark.parametrize("opened", [lambda path: Ledger(1.0, path), Cache])
+def test_a_file_that_is_none_of_ours_is_an_error_that_says_so(tmp_path, opened):
+    (tmp_path / "notes.txt").write_text("no database\n" * 100)
+    for path in (tmp_path / "notes.txt", tmp_path):
+        with pytest.raises(ConfigError, match=f"{path} cannot be used as a .*: give the name of a new file"):
+            opened(path)
+    assert (tmp_path / "notes.txt").read_text() == "no database\n" * 100
+
+
 LIES = {"none": None, "negative": {"prompt_tokens": -5, "completion_tokens": -5},
         "zero": {"prompt_tokens": 0, "completion_tokens": 0}, "text": {"prompt_tokens": "10", "completion_tokens": "5"},
         "huge": {"prompt_tokens": 10, "completion_tokens": 10**12}, "nan": {"prompt_tokens": 10,
@@ -477,16 +613,32 @@ def test_the_cache_keeps_the_newest(tmp_path):
     count.close()
 
 
+def test_a_cache_that_cannot_be_read_or_written_costs_no_reply(tmp_path, caplog):
+    with Upstream({"m": says("a")}) as up:
+        cache = Cache(tmp_path / "cache.db")
+        with Locked(tmp_path / "cache.db", 1.0):
+            start = time.monotonic()
+            assert [ask(up, cache=cache)[0].text for _ in range(2)] == ["a", "a"] and time.monotonic() - start < 0.9
+        assert not ask(up, cache=cache)[0].cached and ask(up, cache=cache)[0].cached
+        db = sqlite3.connect(tmp_path / "cache.db")
+        db.execute("UPDATE replies SET reply = '{bad'")
+        db.commit()
+        db.close()
+        assert not ask(up, cache=cache)[0].cached and ask(up, cache=cache)[0].cached
+        cache.close()
+    assert len(up.calls) == 4 and caplog.text.count("the cache") == 1 and "is locked" in caplog.text
+
+
 # ---------------------------------------------------------------- streams
 
 
-def streamed(up: Upstream, seconds: float = 10.0, ledger: Ledger | None = None, **options):
+def streamed(up: Upstream, seconds: float = 10.0, ledger: Ledger | None = None, body: dict = HELLO, **options):
     """Stream from the model m; return the text, the failure or None, and the bill."""
     async def once():
         text, bill = "", Bill()
         async with pool([endpoint(up, **options)], ledger) as members:
             try:
-                async for chunk in members["m"].stream(HELLO, bill, seconds):
+                async for chunk in members["m"].stream(body, bill, seconds):
                     text += "".join(c["delta"].get("content") or "" for c in chunk["choices"])
             except CallFailed as failed:
                 return text, failed.reason, bill.usd
@@ -501,12 +653,19 @@ def test_a_stream_comes_through_and_is_billed_by_its_usage():
     assert up.calls[0].body["stream"] and up.calls[0].body["stream_options"] == {"include_usage": True}
 
 
+def test_halves_of_a_character_come_through_a_stream_as_they_are():
+    with Upstream({"m": says("nice \ud83d \ude00", 10, 5)}) as up:
+        text, failed, usd = streamed(up)
+    assert (text, failed) == ("nice \ud83d \ude00 ", None) and usd == pytest.approx((10 + 2 * 5) / 1e6)
+
+
 @pytest.mark.parametrize("behaviour, text, reason", [
     (dies_mid_stream(2), "word0 word1 ", "stream broke off"),
     (dies_mid_stream(2, hang=True), "word0 word1 ", "timeout"),
     (fails(500), "", "status 500"), (slow(), "", "timeout"), (hangs_up(), "", "no connection"),
     (sends(b"data: {oh\n\n", kind="text/event-stream"), "", "malformed reply"),
     (sends(b'data: {"choices": "x"}\n\n', kind="text/event-stream"), "", "malformed reply"),
+    (sends(b"data: " + b"[" * 200_000 + b"\n\n", kind="text/event-stream"), "", "malformed reply"),
     (sends(b'data: {"error": {"message": "overloaded"}}\n\n', kind="text/event-stream"), "", "malformed reply")])
 def test_a_stream_that_breaks_says_so(behaviour, text, reason):
     with Upstream({"m": behaviour}) as up:
@@ -549,6 +708,24 @@ def test_a_wrong_pool_file_is_an_error_that_names_the_place(tmp_path, old, new, 
     with pytest.raises(ConfigError) as error:
         read(tmp_path / "pool.yaml")
     assert says in str(error.value) and "pool.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("parameters, says", [
+    ("n: 4", "parameters has n, which cannot be set there: one reply is asked for"),
+    *((f"{key}: 1", f"parameters has {key}, which") for key in (*file.SET_BY, *file.UNHELD) if key != "n"),
+    *((f"temperature: {number}", "parameters cannot be sent as JSON") for number in (".inf", "-.inf", ".nan")),
+    ("logit_bias: {5: .nan}", "parameters cannot be sent as JSON"), ("stop: !!binary aGk=", "cannot be sent as JSON")])
+def test_parameters_that_cannot_be_are_an_error_that_names_the_entry(tmp_path, parameters, says):
+    (tmp_path / "pool.yaml").write_text(GOOD.replace("timeout: 3", f"parameters: {{{parameters}}}"))
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path / "pool.yaml")
+    assert "pool.yaml: b: parameters" in str(error.value) and says in str(error.value)
+
+
+def test_one_reply_may_be_said_and_what_changes_prices_is_the_entrys(tmp_path):
+    (tmp_path / "pool.yaml").write_text(GOOD.replace("timeout: 3", "parameters: {n: 1, service_tier: flex}"))
+    assert read(tmp_path / "pool.yaml")[1].parameters == {"n": 1, "service_tier": "flex"}
+    assert {"n", "best_of", "models", "service_tier", "provider"} <= set(NOT_OF_CLIENTS)
 
 
 @pytest.mark.parametrize("keys, says", [

@@ -2,9 +2,9 @@
 
 from racer.pool.cache import Cache
 from racer.pool.failures import CallFailed
-from racer.pool.file import Endpoint, read
+from racer.pool.file import NOT_OF_CLIENTS, Endpoint, read
 from racer.pool.ledger import Bill, Ledger
 from racer.pool.member import Member, Reply
 from racer.pool.pool import Pool
 
-__all__ = ["Bill", "Cache", "CallFailed", "Endpoint", "Ledger", "Member", "Pool", "Reply", "read"]
+__all__ = ["NOT_OF_CLIENTS", "Bill", "Cache", "CallFailed", "Endpoint", "Ledger", "Member", "Pool", "Reply", "read"]

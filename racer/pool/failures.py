@@ -6,8 +6,11 @@ from time import time
 import httpx2
 import openai
 
+from racer.pool import texts
+
 REFUSED = (400, 413, 422)  # the request itself is at fault
 LONGEST_MESSAGE = 200  # characters of an endpoint's own words
+UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)  # it ended before a byte was sent
 
 
 class CallFailed(Exception):
@@ -36,13 +39,12 @@ def failure(error: Exception, key: str | None) -> CallFailed:
     """Return an error of the client as ours."""
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, key)
-    if isinstance(error, openai.APITimeoutError):
-        return CallFailed("timeout", retry=True)
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
     if isinstance(cause, TooLong | Encoded):
         return CallFailed("reply too long" if isinstance(cause, TooLong) else "malformed reply: compressed")
-    if isinstance(error, openai.APIConnectionError):
-        return CallFailed("no connection", retry=True, billed=not isinstance(cause, httpx2.ConnectError))
+    if isinstance(error, openai.APIConnectionError):  # which timeouts are too
+        reason = "timeout" if isinstance(error, openai.APITimeoutError) else "no connection"
+        return CallFailed(reason, retry=True, billed=not isinstance(cause, UNSENT))
     return CallFailed("malformed reply")
 
 
@@ -52,7 +54,7 @@ def _of_status(error: openai.APIStatusError, key: str | None) -> CallFailed:
     if status not in REFUSED:
         return CallFailed(f"status {status}", retry=retry, billed=False, wait=_wait(error.response.headers))
     said = error.body.get("message") if isinstance(error.body, dict) else None
-    said = said if isinstance(said, str) else ""
+    said = texts.whole(said) if isinstance(said, str) else ""
     said = (said.replace(key, "[key]") if key else said)[:LONGEST_MESSAGE]
     return CallFailed(f"status {status}{': ' if said else ''}{said}", refused=True, billed=False)
 

@@ -1,5 +1,6 @@
 """What was spent, and the cap that no call may pass: money is held back before a call, and settled after it."""
 
+import logging
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -7,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from racer.pool import database
+
 DIGITS = 12  # after the point of a USD to which money is held back, rounded up: what is released is what was held
+TABLES = """CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY, spent REAL, held REAL);
+INSERT OR IGNORE INTO ledger (id, spent, held) VALUES (1, 0, 0)"""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -19,6 +26,10 @@ class Bill:
 
 class CapReached(Exception):
     """The cap leaves no room for what a call may cost."""
+
+
+class Busy(Exception):
+    """The file is locked by another process, or cannot be written: try again in a while."""
 
 
 @dataclass
@@ -35,47 +46,73 @@ class Ledger:
     """The sum of all calls in USD, in a file where `path` says so; it may be shared by several processes.
 
     With a `cap`, spent and held together never exceed it. Calls under way when a process was killed stay held at their
-    worst case: whether they were billed is not known.
+    worst case: whether they were billed is not known. What finished calls cost while the file is locked is written as
+    soon as it is not, by `pay`; until then all that they held stays held for other processes.
     """
 
     def __init__(self, cap: float | None = None, path: str | Path | None = None):
         self.cap = float("inf") if cap is None else cap
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5,
-                                   check_same_thread=False)  # one at a time, but perhaps not that which opened it
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY, spent REAL, held REAL)")
-        self._db.execute("INSERT OR IGNORE INTO ledger VALUES (1, 0, 0)")
+        self._db = database.opened(path or ":memory:", TABLES, "a file of the money spent")
+        self._broken = False  # whether the last statement failed
+        self._back, self._cost = 0.0, 0.0  # of finished calls, not written yet: USD that were held, and spent
 
     @property
     def spent(self) -> float:
         """USD of finished calls."""
-        return self._db.execute("SELECT spent FROM ledger").fetchone()[0]
+        return self._db.execute("SELECT spent FROM ledger").fetchone()[0] + self._cost
 
     @property
     def held(self) -> float:
         """USD that calls under way may cost at most."""
-        return self._db.execute("SELECT held FROM ledger").fetchone()[0]
+        return max(round(self._db.execute("SELECT held FROM ledger").fetchone()[0] - self._back, DIGITS), 0.0)
 
     @contextmanager
     def hold(self, usd: float, bill: Bill) -> Iterator[Hold]:
         """Hold back `usd`, the most that a call can cost, while it is under way; raise `CapReached` without room.
 
-        Afterwards what it was settled at is added to the bill, or all that was held: a call that was cut off may have
-        cost that.
+        Raises `Busy`, without waiting, if the file cannot be written. Afterwards what it was settled at is added to the
+        bill, or all that was held: a call that was cut off may have cost that.
         """
         back = math.ceil(round(usd * 10**DIGITS, 3)) / 10**DIGITS
-        fits = self._db.execute(f"UPDATE ledger SET held = round(held + ?1, {DIGITS}) WHERE spent + held + ?1 <= ?2",
-                                (back, self.cap))
-        if not fits.rowcount:
+        if not self.pay() or (fits := self._write(f"UPDATE ledger SET held = round(held + ?1, {DIGITS}) "
+                                                  "WHERE spent + held + ?1 <= ?2", back, self.cap)) is None:
+            raise Busy
+        if not fits:
             raise CapReached(f"the spend cap of {self.cap:g} USD leaves no room for a call of up to {usd:.6f} USD")
         hold = Hold(usd)
         try:
             yield hold
         finally:
             bill.usd += hold.usd
-            self._db.execute(f"UPDATE ledger SET held = max(round(held - ?, {DIGITS}), 0), spent = spent + ?",
-                             (back, hold.usd))
+            self._back, self._cost = round(self._back + back, DIGITS), self._cost + hold.usd
+            self.pay()
+
+    def pay(self) -> bool:
+        """Write what finished calls cost, as far as that is not written; return False if the file cannot be written."""
+        if not self._back and not self._cost:
+            return True
+        if self._write(f"UPDATE ledger SET held = max(round(held - ?, {DIGITS}), 0), spent = spent + ?", self._back,
+                       self._cost) is None:
+            return False
+        self._back = self._cost = 0.0
+        return True
 
     def close(self) -> None:
+        database.waiting(self._db, database.OPENING)
+        if not self.pay():
+            log.error("%g USD that were spent could not be written to the file; the %g USD that were held for them "
+                      "stay held", self._cost, self._back)
+        self._back = self._cost = 0.0  # nothing is left for `pay`
         self._db.close()
+
+    def _write(self, statement: str, *numbers: float) -> int | None:
+        """Return how many rows a statement changed, None if the file cannot be written."""
+        try:
+            changed = self._db.execute(statement, numbers).rowcount
+        except sqlite3.Error as error:
+            if not self._broken:
+                log.warning("the file of the money spent cannot be written (%s): no call begins until it can", error)
+            self._broken = True
+            return None
+        self._broken = False
+        return changed

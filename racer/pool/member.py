@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,15 @@ import openai
 from aiolimiter import AsyncLimiter
 from openai.types.chat import ChatCompletionChunk
 
-from racer.pool import confidence, usage, wire
+from racer.pool import confidence, texts, usage, wire
 from racer.pool.cache import Cache
 from racer.pool.failures import CallFailed, failure
 from racer.pool.file import QUERY, TOKEN_KEYS, Endpoint
-from racer.pool.ledger import Bill, CapReached, Hold, Ledger
+from racer.pool.ledger import Bill, Busy, CapReached, Hold, Ledger
 
 PATH = "/chat/completions"
 LONGEST_WAIT = 8.0  # seconds between two tries, unless the endpoint asks for more
+LOCKED = 0.05  # seconds until a file of the money spent that is locked is tried again
 NEUTRAL = {"messages", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "logprobs", "top_logprobs"}
 # keys of a request that change no reply
 
@@ -92,7 +93,7 @@ class Member:
         """
         if seconds <= 0:
             raise CallFailed("timeout", billed=False)
-        body = self.fitted(body)
+        body = _sendable(self.fitted(body))
         key = Cache.key(self.endpoint.api_base, body)
         if self.cache is not None and (kept := self.cache.get(key)) is not None:
             return self._reply(kept, body, cached=True)
@@ -111,25 +112,24 @@ class Member:
         All must come within `seconds` and the endpoint's timeout. Raises `CallFailed`, before the first chunk or when
         the stream breaks.
         """
-        body = self.fitted(body)
+        body = _sendable(self.fitted(body))
         end = asyncio.get_running_loop().time() + min(seconds, self.endpoint.timeout)
         try:
-            async with asyncio.timeout_at(end):
-                await self._enter()
-            try:
-                with self._held(body, bill) as hold:
-                    async with aclosing(self._chunks(body, end)) as chunks:
-                        text, said, finished = "", None, False
-                        async for chunk in chunks:
-                            with self._failures(TypeError, AttributeError, LookupError):
-                                delta, done = _delta(chunk)
-                            text, finished, said = text + delta, finished or done, chunk.get("usage") or said
-                            yield chunk
-                    if not finished:
-                        raise CallFailed("stream broke off")
-                    hold.settle(usage.of(self.endpoint, body, said, text).usd)
-            finally:
-                self._slots.release()
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout_at(end):
+                    await self._enter()
+                    stack.callback(self._slots.release)
+                    hold = await stack.enter_async_context(self._held(body, bill))
+                chunks = await stack.enter_async_context(aclosing(self._chunks(body, end)))
+                text, said, finished = "", None, False
+                async for chunk in chunks:
+                    with self._failures(TypeError, AttributeError, LookupError):
+                        delta, done = _delta(chunk)
+                    text, finished, said = text + delta, finished or done, chunk.get("usage") or said
+                    yield chunk
+                if not finished:
+                    raise CallFailed("stream broke off")
+                hold.settle(usage.of(self.endpoint, body, said, text).usd)
         except TimeoutError:
             raise CallFailed("timeout") from None
 
@@ -172,11 +172,11 @@ class Member:
     async def _once(self, body: dict, bill: Bill) -> tuple[dict, Reply]:
         await self._enter()
         try:
-            with self._held(body, bill) as hold:
+            async with self._held(body, bill) as hold:
                 wire.allow(self._tokens(body), bool(body.get("logprobs")))
                 with self._failures():
                     raw = await self._client.post(PATH, cast_to=httpx2.Response, body=body)  # as it is, and quickly
-                    completion = json.loads(raw.content)
+                    completion = texts.loads(raw.content)
                 reply = self._reply(completion, body)
                 hold.settle(reply.usd)
                 return completion, reply
@@ -211,25 +211,39 @@ class Member:
             self._slots.release()
             raise
 
-    @contextmanager
-    def _held(self, body: dict, bill: Bill) -> Iterator[Hold]:
-        try:
-            with self.ledger.hold(usage.worst(self.endpoint, body).usd, bill) as hold:
-                try:
-                    yield hold
-                except CallFailed as failed:
-                    if not failed.billed:
-                        hold.settle(0.0)
-                    raise
-        except CapReached as error:
-            raise CallFailed(str(error), billed=False, capped=True) from None
+    @asynccontextmanager
+    async def _held(self, body: dict, bill: Bill) -> AsyncIterator[Hold]:
+        """Hold back the most that a call can cost; this waits while the file of the money spent is locked."""
+        with ExitStack() as stack:
+            stack.callback(self._pay)
+            hold = await self._hold(usage.worst(self.endpoint, body).usd, bill, stack)
+            try:
+                yield hold
+            except CallFailed as failed:
+                if not failed.billed:
+                    hold.settle(0.0)
+                raise
+
+    async def _hold(self, usd: float, bill: Bill, stack: ExitStack) -> Hold:
+        while True:
+            try:
+                return stack.enter_context(self.ledger.hold(usd, bill))
+            except Busy:
+                await asyncio.sleep(random.uniform(0, LOCKED))
+            except CapReached as error:
+                raise CallFailed(str(error), billed=False, capped=True) from None
+
+    def _pay(self) -> None:
+        """Let the ledger write what calls cost, once its file is not locked: nobody waits for that."""
+        if not self.ledger.pay():
+            asyncio.get_running_loop().call_later(LOCKED, self._pay)
 
     @contextmanager
     def _failures(self, *also: type[Exception]) -> Iterator[None]:
         """Raise as `CallFailed` what the client raises, and what `also` comes of a reply of another shape."""
         try:
             yield
-        except (openai.OpenAIError, httpx2.HTTPError, ValueError, *also) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError, *also) as error:
             raise failure(error, self._key) from None
 
     def _reply(self, completion: dict, body: dict, cached: bool = False) -> Reply:
@@ -243,6 +257,15 @@ class Member:
             raise CallFailed("malformed reply") from None
         sure = confidence.likelihood(logprobs) if self._by_likelihood else None
         return Reply(self.endpoint.name, message, finish, found, 0.0 if cached else found.usd, cached, logprobs, sure)
+
+
+def _sendable(body: dict) -> dict:
+    """Return the body; raise `CallFailed` if JSON has no word for something in it, before anything is held or sent."""
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CallFailed(f"the request is no JSON in UTF-8 ({error})", refused=True, billed=False) from None
+    return body
 
 
 def prompted(messages: list[dict], template: str) -> list[dict]:

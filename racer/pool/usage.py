@@ -35,14 +35,18 @@ def of(endpoint: Endpoint, body: dict, said: dict | None, text: str) -> Usage:
     tokens_in, tokens_out = said.get("prompt_tokens"), said.get("completion_tokens")
     prompt = sum(_bytes(m.get("content") or "") for m in body["messages"])
     if _between(tokens_in, prompt / LONGEST, most.tokens_in) and \
-            _between(tokens_out, len(text.encode()) / LONGEST, most.tokens_out):
+            _between(tokens_out, _bytes(text) / LONGEST, most.tokens_out):
         return _usage(endpoint, tokens_in, tokens_out, True)
     return most
 
 
+def price(endpoint: Endpoint, tokens_in: int, tokens_out: int) -> float:
+    """Return the USD that so many tokens cost."""
+    return (tokens_in * endpoint.price_in + tokens_out * endpoint.price_out) / 1e6
+
+
 def _usage(endpoint: Endpoint, tokens_in: int, tokens_out: int, stated: bool) -> Usage:
-    usd = (tokens_in * endpoint.price_in + tokens_out * endpoint.price_out) / 1e6
-    return Usage(tokens_in, tokens_out, usd, stated)
+    return Usage(tokens_in, tokens_out, price(endpoint, tokens_in, tokens_out), stated)
 
 
 def _between(count, low: float, high: float) -> bool:

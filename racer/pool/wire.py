@@ -11,6 +11,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 from racer.pool.failures import Encoded, TooLong
 from racer.pool.file import Endpoint
 
+CONNECT = 5.0  # seconds, at most half of a call's: who cannot be connected to is known before that is cut off
 HEAD, TOKEN, RICH_TOKEN = 2**16, 2**8, 2**12  # bytes of a reply: beside its tokens, of a token, of a rich one
 _longest: ContextVar[int] = ContextVar("longest")
 
@@ -32,7 +33,7 @@ def client(endpoint: Endpoint) -> AsyncOpenAI:
     key = endpoint.key()
     headers = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit(), "Accept-Encoding": "identity"}
     http = DefaultAsyncHttpxClient(verify=_certificates(),
-                                   timeout=httpx2.Timeout(endpoint.timeout, connect=min(5.0, endpoint.timeout)),
+                                   timeout=httpx2.Timeout(endpoint.timeout, connect=min(CONNECT, endpoint.timeout / 2)),
                                    limits=httpx2.Limits(max_connections=endpoint.concurrency),
                                    event_hooks={"request": [] if key else [_without_key], "response": [_bound]})
     return AsyncOpenAI(api_key=key or "none", base_url=endpoint.api_base, max_retries=0, http_client=http,
