@@ -132,7 +132,7 @@ def _opened(config: Config, run: Path) -> tuple[Router, Scores]:
 
 def _table(config: Config, scores: Scores, model: str | None, outcomes: int | None) -> OutcomeTable:
     """Return the rows to work with; raise `TableError` if there are too few to fit anything to."""
-    whole = data.read(replace(config.data, missing="drop"))
+    whole = data.read(config.data, missing="keep")
     name = newcomer(whole, scores.models, model)
     table = at_most(joined(whole, scores, name, config.data.right_at, config.data.missing), outcomes, config.seed)
     for split in ("train", "validation"):

@@ -119,10 +119,11 @@ def assemble(queries: Entries, outcomes: Entries, *, models: Sequence[str] = (),
 
     Queries keep the order of first appearance; models have the order of `models` where given (any other
     name is then refused), else of first appearance. `missing="drop"` leaves out, and counts in the notes,
-    every query that lacks an outcome of some model; a missing outcome is never counted as wrong.
+    every query that lacks an outcome of some model; a missing outcome is never counted as wrong. `missing="keep"` has
+    NaN in its place, for who picks some of the models first.
     """
-    if missing not in ("error", "drop"):
-        raise TableError(f"missing is {missing!r}, expected 'error' or 'drop'")
+    if missing not in ("error", "drop", "keep"):
+        raise TableError(f"missing is {missing!r}, expected 'error', 'drop' or 'keep'")
     queries.require(("id", "query"))
     outcomes.require(("id", "model", "score"))
     ids, first = _queries(queries)
@@ -132,12 +133,12 @@ def assemble(queries: Entries, outcomes: Entries, *, models: Sequence[str] = (),
     keep, notes = _complete(queries, first, ids, names, cell, missing)
     cell, first = cell[keep], first[keep]
     cost = _amounts(outcomes, "cost", cell)
-    if cost is not None and (unknown := int(np.isnan(cost).sum())):
-        notes += (f"cost is missing in {unknown} of {cost.size} cells: cost figures are left out",)
+    if cost is not None and (unknown := int(np.isnan(cost[cell >= 0]).sum())):
+        notes += (f"cost is missing in {unknown} of {(cell >= 0).sum()} cells: cost figures are left out",)
     task = queries.text("task", NO_TASK)[first]
     return OutcomeTable(
         ids=np.array(ids, dtype=object)[keep], queries=queries.text("query")[first], task=task,
-        split=_split(queries)[first], models=tuple(names), scores=scores[cell],
+        split=_split(queries)[first], models=tuple(names), scores=_at(scores, cell),
         answers=_optional(outcomes.text("answer"), cell), reference=_optional(queries.text("reference"), first),
         cost=cost, output_tokens=_amounts(outcomes, "output_tokens", cell), confidence=_confidence(outcomes, cell),
         kinds={t: kind for t, kind in (kinds or {}).items() if t in set(task)}, card=card, notes=notes)
@@ -241,8 +242,8 @@ def _complete(queries: Entries, first: np.ndarray, ids: list[str], names: list[s
     lacking = cell < 0  # (n, M)
     keep = ~lacking.any(axis=1)
     gone = np.flatnonzero(~keep)
-    if not gone.size:
-        return keep, ()
+    if not gone.size or missing == "keep":
+        return np.full(len(keep), True), ()
     per_model = [f"{count} lack {name}" for name, count in zip(names, lacking.sum(axis=0), strict=True) if count]
     if missing == "drop" and keep.any():
         return keep, (f"{gone.size} of {len(keep)} queries dropped for missing outcomes "
@@ -268,7 +269,7 @@ def _amounts(outcomes: Entries, column: str, cell: np.ndarray) -> np.ndarray | N
     values = outcomes.numbers(column)
     outcomes.refuse(values < 0, column, "expected zero or more; leave the cell empty where it is unknown")
     outcomes.refuse(np.isinf(values), column, "expected a finite number; leave the cell empty where it is unknown")
-    return _known(values[cell])
+    return _known(_at(values, cell))
 
 
 def _confidence(outcomes: Entries, cell: np.ndarray) -> np.ndarray | None:
@@ -276,7 +277,12 @@ def _confidence(outcomes: Entries, cell: np.ndarray) -> np.ndarray | None:
     values = outcomes.numbers("confidence")
     outcomes.refuse((values < 0) | (values > 1), "confidence", "expected a number in [0, 1]; rescale it, leave it "
                     "empty where it is unknown, or rename the column if it is something else")
-    return _known(values[cell])
+    return _known(_at(values, cell))
+
+
+def _at(values: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return the number of every cell (n, M), NaN where it has no entry."""
+    return np.append(values, np.nan)[cell]
 
 
 def _known(values: np.ndarray) -> np.ndarray | None:
@@ -284,5 +290,5 @@ def _known(values: np.ndarray) -> np.ndarray | None:
 
 
 def _optional(texts: np.ndarray, at: np.ndarray) -> np.ndarray | None:
-    texts = texts[at]
+    texts = np.array([*texts, None], dtype=object)[at]
     return None if np.equal(texts, None).all() else texts

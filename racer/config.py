@@ -37,7 +37,7 @@ class DataConfig:
     path: str | None = None  # a folder or file of outcomes, any known format; None: the embedded kitchen
     models: list[str] | None = None  # the pool: these models of the table, in this order; None: all
     tasks: list[str] | None = None  # in-distribution tasks; the test rows of the others become `ood`; None: all
-    missing: str = "error"  # error | drop: queries that lack a model's outcome
+    missing: str = "error"  # error | drop: queries that lack an outcome of one of `models`
     near_duplicates: str = "report"  # report | drop (train and validation rows only) | off
     right_at: float = 0.5  # least share of right attempts that counts as right, for `fraction` tasks
     split_seed: int = 0  # of the splits that the table does not bring

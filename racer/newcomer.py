@@ -35,11 +35,13 @@ def newcomer(table: OutcomeTable, known: tuple[str, ...], wanted: str | None = N
 def joined(table: OutcomeTable, scores: Scores, name: str, right_at: float, missing: str = "error") -> OutcomeTable:
     """Return the rows that run and table share, as the run splits them, with the run's models and last the new one.
 
-    The table holds no row without an outcome. Calibration, test and ood rows of the run that are not in it are an
-    error, or left out and counted with `missing="drop"`; train and validation rows are left out and counted, and so are
-    queries that the run has never seen.
+    A row that lacks an outcome of one of these models is as if the table did not hold it; what others lack is no
+    matter. Calibration, test and ood rows of the run that are not in it are an error, or left out and counted with
+    `missing="drop"`; train and validation rows are left out and counted, and so are queries that the run has never
+    seen.
     """
     table = table.of_models([*scores.models, name])
+    table = table.take(~np.isnan(table.scores).any(axis=1))
     place = {query: row for row, query in enumerate(table.ids.tolist())}
     at = np.array([place.get(query, -1) for query in scores.ids.tolist()])  # (n of the run,)
     lacking = {split: int(((at < 0) & (scores.split == split)).sum()) for split in (*SPLITS, OOD)}

@@ -163,6 +163,26 @@ def test_what_lacks_the_new_model_is_left_out_of_train_and_an_error_where_sets_a
     assert len(rows.ids) == 566 and any("30 train, 4 calibration rows" in note for note in rows.notes)
 
 
+def test_what_another_new_model_lacks_is_no_matter(small_run, known, tmp_path):
+    """Of two that are new the first was asked all, the second half of the queries: each joins by its own."""
+    table, half = pool(600), np.arange(600) % 2 == 0
+    second = np.where(half, table.scores[:, -1], np.nan)
+    table = replace(table, models=(*table.models, "second"), scores=np.column_stack([table.scores, second]),
+                    answers=np.column_stack([table.answers, table.answers[:, -1]]),
+                    cost=np.column_stack([table.cost, np.where(half, 1e-5, np.nan)]),
+                    output_tokens=np.column_stack([table.output_tokens, np.ones(600)]),
+                    card={**table.card, "models": [*table.card["models"], {"name": "second"}]})
+    config = saved_settings(small_run)
+    for models in (None, [*known.models, NEW]):
+        config = replace(config, data=replace(config.data, path=str(table.save(tmp_path)), models=models))
+        rows = add_model._table(config, known, NEW, None)
+        assert rows.ids.tolist() == known.ids.tolist() and rows.models == (*known.models, NEW)
+        assert rows.complete_cost() is not None and not any("left out" in note for note in rows.notes)
+    drop = replace(config.data, models=None, missing="drop")
+    rows = add_model._table(replace(config, data=drop), known, "second", None)
+    assert set(rows.ids) == set(table.ids[half]) & set(known.ids)
+
+
 def test_strangers_are_left_out_and_counted_and_other_outcomes_refused(known):
     table = pool(600)
     stranger = replace(table.take(np.arange(3)), ids=np.array(["a", "b", "c"], dtype=object))

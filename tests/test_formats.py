@@ -3,12 +3,15 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from racer import data
+from racer.config import DataConfig
 from racer.errors import TableError
 from racer.formats import read
 from racer.formats.routerbench import letter
@@ -345,8 +348,32 @@ def test_an_unknown_cost_stays_unknown_and_is_noted(tmp_path):
     assert table.notes == ("cost is missing in 1 of 2 cells: cost figures are left out",)
 
 
-def test_missing_must_be_error_or_drop(tmp_path):
-    with pytest.raises(TableError, match=r"missing is 'wrong', expected 'error' or 'drop'"):
+def test_what_is_missing_may_be_kept_as_nothing(tmp_path):
+    rows = (LONG.replace("score", "score,answer,cost,confidence") + "q1,one?,a,1,A,1,0.5\nq2,two?,b,0,,,\n"
+            "q2,two?,a,0,B,2,0.1\n")
+    table = read(write(tmp_path / "t.csv", rows), missing="keep")
+    for found, wanted in ((table.scores, [[1, np.nan], [0, 0]]), (table.cost, [[1, np.nan], [2, np.nan]]),
+                          (table.confidence, [[0.5, np.nan], [0.1, np.nan]])):
+        np.testing.assert_array_equal(found, wanted)
+    assert table.answers.tolist() == [["A", None], ["B", None]]
+    assert table.notes == ("cost is missing in 1 of 3 cells: cost figures are left out",)
+
+
+def test_of_chosen_models_only_their_own_outcomes_are_missed(tmp_path):
+    gaps = {(1, "c"), (2, "b"), (3, "c")}
+    rows = "".join(f"q{i},{i}?,{m},1\n" for i in range(4) for m in "abc" if (i, m) not in gaps)
+    given = DataConfig(path=str(write(tmp_path / "t.csv", LONG + rows)), models=["b", "a"])
+    with pytest.raises(TableError, match=r"1 of 4 queries of 't' lack .* \(1 lack b\), the first is 'q2': .*drop"):
+        data.read(given)
+    table = data.read(replace(given, missing="drop"))
+    assert table.ids.tolist() == ["q0", "q1", "q3"] and table.models == ("b", "a")
+    assert table.notes == ("1 of 4 queries dropped for missing outcomes (1 lack b)",)
+    assert data.read(replace(given, models=["a", "c"], missing="drop")).ids.tolist() == ["q0", "q2"]
+    assert data.read(replace(given, models=None, missing="drop")).ids.tolist() == ["q0"]
+
+
+def test_missing_must_be_one_that_is_known(tmp_path):
+    with pytest.raises(TableError, match=r"missing is 'wrong', expected 'error', 'drop' or 'keep'"):
         read(write(tmp_path / "t.csv", GOOD), missing="wrong")
 
 

@@ -18,7 +18,8 @@ def read(path: str | os.PathLike, *, missing: str = "error") -> OutcomeTable:
     """Return the outcome table in a folder or file; its format is told from names and columns.
 
     `missing="error"` refuses a table where some model has no score for some query;
-    `missing="drop"` leaves such queries out and counts them in the notes. The split
+    `missing="drop"` leaves such queries out and counts them in the notes; `missing="keep"`
+    has NaN for such scores. The split
     `calib` is read as `calibration`, a row without a task has the task `all`.
     """
     path = Path(path)
