@@ -500,7 +500,8 @@ class Locked:
         self.db.close()
 
 
-def test_a_call_waits_for_a_locked_file_of_the_money_spent_and_nobody_else_does(tmp_path):
+def test_a_call_waits_for_a_locked_file_of_the_money_spent_and_nobody_else_does(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("racer.pool.ledger.PATIENCE", 0.4)
     async def call(up, ledger):
         bill, gaps, start = Bill(), [], time.monotonic()
         async with pool([endpoint(up)], ledger) as members:
@@ -514,6 +515,7 @@ def test_a_call_waits_for_a_locked_file_of_the_money_spent_and_nobody_else_does(
     with Upstream({"m": says("a")}) as up, Locked(tmp_path / "spend.db", 1.0):
         text, usd, seconds, gap = asyncio.run(call(up, ledger))
     assert text == "a" and seconds >= 0.9 and gap < 0.5 and ledger.spent == usd == pytest.approx(20 / 1e6)
+    assert caplog.text.count("the file of the money spent cannot be written (database is locked)") == 1
     with Upstream({"m": says("a")}) as up, Locked(tmp_path / "spend.db", 0.6):
         failed, cost = ask(up, ledger=ledger, seconds=0.2)
         assert failed.reason == "timeout" and cost == 0 and not up.calls

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from racer.pool import database
 
 DIGITS = 12  # after the point of a USD to which money is held back, rounded up: what is released is what was held
 TABLES = """CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY, spent REAL, held REAL);
 INSERT OR IGNORE INTO ledger (id, spent, held) VALUES (1, 0, 0)"""
+
+PATIENCE = 1.0  # seconds for which the file may be locked before that is worth a word
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class Ledger:
     def __init__(self, cap: float | None = None, path: str | Path | None = None):
         self.cap = float("inf") if cap is None else cap
         self._db = database.opened(path or ":memory:", TABLES, "a file of the money spent")
-        self._broken = False  # whether the last statement failed
+        self._failing: float | None = None  # since when statements fail; infinity once that was said
         self._back, self._cost = 0.0, 0.0  # of finished calls, not written yet: USD that were held, and spent
 
     @property
@@ -98,10 +101,12 @@ class Ledger:
         return True
 
     def close(self) -> None:
-        database.waiting(self._db, database.OPENING)
-        if not self.pay():
-            log.error("%g USD that were spent could not be written to the file; the %g USD that were held for them "
-                      "stay held", self._cost, self._back)
+        """Write what is left to write, for which others' locks are waited for once more."""
+        if self._back or self._cost:
+            database.waiting(self._db, database.OPENING)
+            if not self.pay():
+                log.error("%g USD that were spent could not be written to the file; the %g USD that were held for them "
+                          "stay held", self._cost, self._back)
         self._back = self._cost = 0.0  # nothing is left for `pay`
         self._db.close()
 
@@ -110,9 +115,11 @@ class Ledger:
         try:
             changed = self._db.execute(statement, numbers).rowcount
         except sqlite3.Error as error:
-            if not self._broken:
+            now = monotonic()
+            self._failing = now if self._failing is None else self._failing
+            if now - self._failing > PATIENCE:
                 log.warning("the file of the money spent cannot be written (%s): no call begins until it can", error)
-            self._broken = True
+                self._failing = math.inf
             return None
-        self._broken = False
+        self._failing = None
         return changed
