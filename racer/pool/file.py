@@ -11,7 +11,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from racer import prompts
+from racer import patterns, prompts
 from racer.errors import ConfigError
 from racer.pool.confidence import ASKED, PLACES, WAYS
 
@@ -87,8 +87,8 @@ class Endpoint:
         if self.extract is None:
             return
         try:
-            groups = re.compile(self.extract).groups
-        except re.error as error:
+            groups = patterns.groups(self.extract)
+        except ValueError as error:
             raise ConfigError(f"{self.name}: extract is no regular expression ({error})") from None
         if groups != 1:
             raise ConfigError(f"{self.name}: extract has {groups} groups, expected one, around the answer")
