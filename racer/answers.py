@@ -13,26 +13,21 @@ from fractions import Fraction
 
 import numpy as np
 
+from racer import numerals
 from racer.errors import TableError
+from racer.letters import LETTER, letter_in, opening, options_in
 from racer.table import OutcomeTable
 
 ANSWER_KINDS = ("choice", "number", "text", "code")
 MOSTLY = 0.9  # share of a task's answers that must look like a kind for the task to be of it
 STRAY = 0.01  # share of letters past the options that a choice task may have
 
-LETTER = re.compile(r"\W*([A-Za-z])\W*")
-OPTION = re.compile(r"[\s(\[*]*([A-Z])[)\].:]+[*]*(?=\s|$)")
-SAID = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?(?:\s*:\s*|\s+)[(\[*]*([A-Z])[)\]*]*(?:[.,;:!](?=\s|$)|\s*$)",
-                  re.IGNORECASE)
 WRAPPED = re.compile(r"([\"'`*])(?P<q>.+)\1|\u201c(?P<r>.+)\u201d|\u2018(?P<s>.+)\u2019", re.DOTALL)
 ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)", re.IGNORECASE)
-NUMBER = re.compile(r"(-?)(\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(\.\d+)?(?:/([1-9]\d*))?(e[+-]?\d{1,3})?")
 FENCE = re.compile(r"\s*```[^\n]*\n(.*?)\n?```\s*", re.DOTALL)
 CODE = re.compile(r"```|^\s*(?:def|class|import|from|return|function|#include|public|int|void)\b[^\n]*[(:;<{]",
                   re.MULTILINE)
 CLOSING = ".,;: "
-LONGEST_NUMBER = 100  # characters; what is longer is compared as text
-MARKER = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,8 +100,8 @@ def normalise(text: str, kind: str) -> str:
     """Return the normal form of an answer: equal forms are equal answers. It is empty only for an empty text.
 
     `choice`: the letter, if the text says one ("(b)", "B. Paris", "The answer is B"), else as `text`.
-    `number`: the number exactly, without currency, thousands commas and percent sign ("$1,200.50" is 2401/2; what
-    follows it stays: "5 km" is not "5 m"), else as `text`.
+    `number`: the number exactly, without currency, thousands separators and percent sign ("$1,200.50" is 2401/2, as is
+    "\\frac{2401}{2}"; what follows it stays: "5 km" is not "5 m"), else as `text`.
     `text`: without case, outer quotes, closing punctuation and a leading article that something follows: "A" stays.
     `code`: without a surrounding fence, trailing blanks and empty lines. Programs that differ in a name count as
     different. To compare programs by what they do, let the table's answer be their output on tests that are known
@@ -119,24 +114,13 @@ def normalise(text: str, kind: str) -> str:
     return forms[kind](text) or text
 
 
-def options_in(query: str) -> int:
-    """Return how many options a query lists on lines of their own (A., B), (C) ...), 0 for none.
-
-    Of several lists, as in a prompt with solved examples, the last one counts.
-    """
-    count = 0
-    for letter in MARKER.findall(query):
-        if letter == "A":
-            count = 1
-        elif count and ord(letter) - ord("A") == count:
-            count += 1
-    return count if count > 1 else 0
+def number_in(text: str) -> tuple[Fraction, str] | None:
+    """Return the number that a text is, and its unit in lower case ("" for none); None if it is no single number."""
+    return numerals.read(_text(numerals.plain(numerals.BOXED.sub(r"\1", text))))
 
 
 def _choice(text: str) -> str:
-    found = LETTER.fullmatch(text) or OPTION.match(text)
-    letters = [found[1]] if found else SAID.findall(text)
-    return letters[-1].upper() if letters else _text(text)
+    return letter_in(text) or _text(text)
 
 
 def _text(text: str) -> str:
@@ -147,17 +131,8 @@ def _text(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    bare = _text(re.sub(r"\\boxed\{([^{}]*)\}", r"\1", text)).replace("\u2212", "-").lstrip("= ")
-    bare = re.sub(r"^(-?)[$\u20ac\u00a3\u00a5]\s*", r"\1", bare.strip("$")).removeprefix("+")
-    found = NUMBER.match(bare)
-    sign, whole, decimals, denominator, exponent = found.groups()
-    if len(bare) > LONGEST_NUMBER or not (whole or decimals) or (denominator and (decimals or exponent)):
-        return _text(text)
-    rest = bare[found.end():].strip().removeprefix("%").strip()
-    if re.match(r"[\d.,:/^*+-]", rest):  # a date, a time, a sum: no single number
-        return _text(text)
-    value = Fraction(f"{sign}{(whole or '0').replace(',', '')}{decimals or ''}{exponent or ''}")
-    return f"{value / int(denominator or 1)} {rest}".strip()
+    found = number_in(text)
+    return _text(text) if found is None else f"{found[0]} {found[1]}".strip()
 
 
 def _code(text: str) -> str:
@@ -168,16 +143,11 @@ def _code(text: str) -> str:
 
 def _looks_like(answers: np.ndarray) -> str:
     texts = [text for text in answers.ravel() if text is not None and text.strip()]
-    looks = {"choice": lambda t: LETTER.fullmatch(t) or OPTION.match(t), "number": _is_number,
-             "code": CODE.search}
+    looks = {"choice": lambda t: LETTER.fullmatch(t) or opening(t), "number": number_in, "code": CODE.search}
     for kind, fits in looks.items():
         if texts and sum(map(bool, map(fits, texts))) >= MOSTLY * len(texts):
             return kind
     return "text"
-
-
-def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"-?\d+(/\d+)?( .*)?", _number(text)))
 
 
 def _span(answers: np.ndarray) -> int:

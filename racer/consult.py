@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from racer.answers import codes_of, options_in
+from racer.answers import codes_of
 from racer.ballots import Vote
 from racer.certificate import Certificate
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.letters import options_in
 from racer.sequential import call
 
 NONE_CERTIFIED = "no policy was certified for this run"

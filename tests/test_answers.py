@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from racer import formats, kitchen
-from racer.answers import ANSWER_KINDS, Answers, codes_of, kinds_of, normalise, options_in
+from racer.answers import ANSWER_KINDS, Answers, codes_of, kinds_of, normalise, number_in
 from racer.errors import TableError
+from racer.letters import options_in
 from racer.table import OutcomeTable
 
 N, M = 5, 3
@@ -31,8 +32,10 @@ def table(answers, task=None, split=None, queries=None, card=None) -> OutcomeTab
                 "First A, then no. Answer: B", "The answer is A. No: the answer is B."]),
     ("choice", ["A", "a", "(a)", "A."]),
     ("number", ["1200.5", "1,200.50", "$1,200.50", "+1200.5", "1200.5%", "1200.5 %", "= 1200.5", "**1200.5**", "2401/2",
-                "\\boxed{1200.5}", "1.2005e3", "1200.5.", "$1200.5$"]),
-    ("number", ["-7", "\u22127", "-7.0", "- 7".replace(" ", ""), "-14/2", "-$7"]),
+                "\\boxed{1200.5}", "1.2005e3", "1200.5.", "$1200.5$", "1 200.50", r"\frac{2401}{2}", "1200 1/2",
+                r"1{,}200\frac12", "1.2005 \u00d7 10\u00b3", r"\boxed{1.2005 \times 10^{3}}"]),
+    ("number", ["-7", "\u22127", "-7.0", "- 7".replace(" ", ""), "-14/2", "-$7", r"-\frac{14}{2}"]),
+    ("number", ["1000000", "10^6", "10**6", "10\u2076", "1e6", "1,000,000", r"10^{6}", "100^3"]),
     ("number", ["12 km", "12.0 KM"]),
     ("text", ["Paris", "paris", " Paris. ", '"Paris"', "`Paris`.", "\u201cParis.\u201d", "**Paris**"]),
     ("text", ["the Nile", "Nile", "The  Nile"]), ("text", ["A", "a", "A.", "'a'"]),
@@ -46,7 +49,8 @@ def test_equal_answers_have_one_normal_form(kind, texts):
 @pytest.mark.parametrize(("kind", "texts"), [
     ("choice", ["A", "B", "A chart", "I do", "U.S. army", "I have no answers.", "an option a man took"]),
     ("number", ["5", "-5", "0.5", "5 km", "5 m", "5!", "1,5", "1/5", "06:05", "05:06", "2035-07-24", "3.5.1", "5 1/2",
-                "5-1", "five", "", "1/0", "5" * 200]),
+                "5-1", "five", "", "1/0", "5" * 200, "5" * 5000, "5^2", "5 m^2", "1 2345", "1e999999999", "2^99999",
+                "0^-1", "nan", "inf", "\u00b2"]),
     ("text", ["a", "an", "the", "C", "C++", "C#", "f", "f'", ".5", "5", "-5", "3.5", "35", "...", "!", "5!", "__x__",
               "x"]),
     ("code", ["def f(): return 1", "def f(): return 2", "def g(): return 1", "a = 'A'", "a = 'a'"]),
@@ -67,6 +71,19 @@ def test_the_normal_form_of_a_letter_and_of_a_number_is_itself():
     assert [normalise(number, "number") for number in ("0", "42", "-3", "1/3", "12 apples")] == [
         "0", "42", "-3", "1/3", "12 apples"]
     assert normalise("0.1", "number") == "1/10"  # exactly, not the nearest float
+
+
+@pytest.mark.parametrize("text", ["1/0", "3/0", "-3/0 km", "1e999999999", "1e-999999999", "2^999999999", "0^-1",
+                                  "9^9^9", "5" * 5000, "5." + "5" * 5000, "1/" + "7" * 5000, "nan", "inf", "-inf",
+                                  "\u00b2", "", "12:30", "1,5", "5 5", ".", "e5", "/5", "1e5e5"])
+def test_what_is_no_single_number_is_none_and_raises_nothing(text):
+    assert number_in(text) is None
+
+
+@pytest.mark.parametrize("text, number", [("\u0663", 3), ("1e999", 10 ** 999), ("5" * 900, int("5" * 900)),
+                                          ("2^-1", 0.5)])
+def test_numbers_are_read_in_full(text, number):
+    assert number_in(text) == (number, "")
 
 
 def test_an_unknown_kind_is_refused():

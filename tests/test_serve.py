@@ -22,9 +22,11 @@ import openai
 import pytest
 from serving import Serving, with_sets
 from upstream import (
+    Answer,
     Upstream,
     chunk,
     completion,
+    cut_off,
     dies_mid_stream,
     fails,
     floods,
@@ -761,6 +763,12 @@ def test_times_are_told_in_a_header(single):
 # ---------------------------------------------------------------- majority and fusion
 
 
+def cut(text):
+    async def behave(body: dict, answer: Answer) -> None:
+        await answer.json(cut_off(completion(text, body)))
+    return behave
+
+
 def test_a_majority_compares_final_answers_and_returns_a_reply_verbatim(everyone):
     texts = ["The answer is (B).", "B", "**Answer: C**", "I cannot say.", "B. Paris", "(C) it is", "Option: B"]
     behaviours = {name: says(text) for name, text in zip(everyone.models, texts, strict=True)}
@@ -785,6 +793,14 @@ def test_a_majority_of_no_answers_is_an_abstention(everyone):
         found = serving.ask()
     assert found.choices[0].finish_reason == "abstained" and "no answer" in found.choices[0].message.refusal
     assert len(found.racer["members"]) == 7
+
+
+def test_a_letter_or_number_that_was_cut_off_has_no_vote(everyone):
+    """As in a collection: what a reply had not stated when it was cut off is no answer."""
+    behaviours = dict.fromkeys(everyone.models, cut("51 - 1 = 50, and then")) | {everyone.models[0]: says("It is 51.")}
+    with Upstream(behaviours) as up, Serving(everyone, up, aggregator="majority", kind="number") as serving:
+        found = serving.ask()
+    assert found.racer["answer"] == "51" and found.racer["confidence"] == pytest.approx(1 / 7)
 
 
 def test_fusion_reads_all_answers_and_writes_one_under_no_certificate(router, ranks):
@@ -862,6 +878,13 @@ def test_the_certified_policy_answers_with_a_reply_verbatim(router, ranks):
     assert racer["certificate"]["confidence"] == 0.9 and "majority vote" in racer["certificate"]["policy"]
     assert streamed[0].choices[0].delta.content == found.choices[0].message.content
     assert planned["certificate"]["promises"] == {"error_among_answered": 0.1} and len(planned["probabilities"]) == 8
+
+
+def test_the_certified_policy_reads_no_answer_in_what_was_cut_off_before_it(router, ranks):
+    with Upstream({name: cut("The answer is C") for name in ranks}) as up, Serving(certified(router), up) as serving:
+        found = serving.ask(QUERY)
+    assert found.choices[0].finish_reason == "abstained" and found.racer["answer"] is None
+    assert found.racer["members"] == ranks[:3] and found.racer["promise_stands"]
 
 
 def test_below_the_certified_threshold_it_abstains(router, ranks):

@@ -30,6 +30,12 @@ def chunk(delta: dict, finish: str | None = None, usage: dict | None = None) -> 
         {"usage": usage} if usage else {})
 
 
+def cut_off(completion: dict) -> dict:
+    """Return a completion whose one choice ended because no more tokens were allowed."""
+    [choice] = completion["choices"]
+    return completion | {"choices": [choice | {"finish_reason": "length"}]}
+
+
 def token(text: str, logprob, top: dict | None = None) -> dict:
     """Return a token with its log-probability and those of others in its place, as the protocol has them."""
     tops = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in (top or {}).items()]

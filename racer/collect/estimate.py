@@ -58,7 +58,8 @@ def _about(asked: Asked, queries: Iterable[Query], reply_tokens: int) -> Iterato
     for query in queries:
         said = asked.known("answer", query.id, asked.query(query.query))
         answer = "x" * (CHARACTERS * reply_tokens)
-        if said is not None and (answer := answer_in(said.reply, query.grader, asked.endpoint.extract)) is None:
+        if said is not None and (answer := answer_in(said.reply, query.grader, asked.endpoint.extract,
+                                                    said.finish_reason)) is None:
             continue
         body = asked.member.of_confidence(query.query, answer)
         if asked.known(CONFIDENCE, query.id, body) is None:

@@ -5,8 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from racer import patterns
+from racer.answers import number_in
 from racer.assemble import NO_TASK
-from racer.collect.graders import GRADERS, value_of
+from racer.collect.graders import GRADERS
 from racer.errors import ConfigError, TableError
 from racer.rows import DECODER
 
@@ -95,16 +97,16 @@ def _fault(query: Query) -> str | None:
         return None
     if not query.reference.strip():
         return f"the grader {query.grader} needs a reference: fill it in"
-    if query.grader == "numeric" and value_of(query.reference) is None:
+    if query.grader == "numeric" and number_in(query.reference) is None:
         return f"reference is {query.reference!r}, expected a number for the grader numeric"
     if query.grader == "choice" and not re.fullmatch("[A-Za-z]", query.reference.strip()):
         return f"reference is {query.reference!r}, expected one letter for the grader choice"
     try:
         if query.grader == "regex":
-            re.compile(query.reference)
+            patterns.groups(query.reference)
         if query.grader == "python":
             compile(query.reference, "reference", "exec")
-    except (re.error, SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError) as error:
         what = "a regular expression" if query.grader == "regex" else "Python tests"
         return f"reference is not {what} ({error}): mend it"
     return None

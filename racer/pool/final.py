@@ -6,63 +6,73 @@ found here is compared; what is returned to a user is the reply, verbatim.
 
 import re
 
-from racer.answers import LETTER, OPTION, SAID, normalise
+from racer import numerals, patterns
+from racer.answers import number_in
+from racer.letters import letter_in
 
 LONGEST = 100_000  # characters, at the end of a reply, in which an answer is looked for
+CUT = ("length", "content_filter")  # reasons for which a reply ends before its end
 ANSWER = r"(?:answer|result|solution)\b[^\n:=]{0,40}?(?:\bis\b|[:=])"
-NUMBER = r"-?[$€£¥]?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?"
-BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+OPERATION = r"(?!\s{0,2}[-+*/\u00d7\u00f7]\s{0,2}[\d(])"  # behind a number that is part of a sum
 HASHES = re.compile(r"^####[ \t]*(\S.*)$", re.MULTILINE)
-SAID_NUMBER = re.compile(ANSWER + r"[\s*$]*(" + NUMBER + ")", re.IGNORECASE)
-ANY_NUMBER = re.compile(NUMBER)
+SAID_NUMBER = re.compile(ANSWER + rf"[\s*$_(]{{0,9}}({numerals.NUMERAL}){OPERATION}", re.IGNORECASE)
+ANY_NUMBER = re.compile(numerals.NUMERAL, re.IGNORECASE)
 SAID_TEXT = re.compile(r"^[ \t>*_#]*(?:final[ \t]+)?answer[ \t*_]*:[ \t*_]*(\S.*)$",
                        re.IGNORECASE | re.MULTILINE)
-ALONE = re.compile(r"-?\d+(?:/\d+)?(?: [^\W\d]+)?")
+UNIT = re.compile(r"[^\W\d]*|\u00b0")
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def final_answer(reply: str, kind: str, pattern: str | None = None) -> str | None:
+def final_answer(reply: str, kind: str, pattern: str | None = None, finish_reason: str = "stop") -> str | None:
     """Return the final answer in a reply, None where it gives none.
 
-    With a `pattern` (one group) its last match counts, and nothing else. Otherwise, by kind (`racer.answers`), the
-    last of the first rule that finds any:
-    `choice`: the reply is a letter or begins with one that is marked ("B. Paris", "(B)"); "answer is (B)",
-    "option: B"; a boxed letter.
-    `number`: the reply is a number, with one word after it at most ("5 km"); boxed; after `####`; after "answer is",
-    "result ="; the last number anywhere.
+    With a `pattern` (one group) its last match counts, and nothing else; one that takes too long finds nothing.
+    Otherwise, by kind (`racer.answers`):
+    `choice`: the option that the reply names, by the rules of `racer.letters`.
+    `number`: the last of the first rule that finds any: boxed; the reply is a number, with one word after it at most
+    ("5 km"); after `####`; after "answer is", "result ="; the last number anywhere. In plain characters.
     `text`: a line "Answer: ..."; else the whole reply.
     `code`: a fenced block; else the whole reply.
+
+    In a reply that was cut off, by its `finish_reason`, a number counts only if it was stated (boxed, after `####` or
+    "answer is") and something follows it, and a bare letter only if something follows, or the reply is that letter.
     """
-    reply = reply[-LONGEST:]
+    reply, cut = reply[-LONGEST:], finish_reason in CUT
     if pattern is not None:
-        found = re.findall(pattern, reply)
-        return (found[-1].strip() or None) if found else None
-    reply = reply.strip()
-    rules = {"choice": _choice, "number": _number, "text": _text, "code": _code}
-    return rules[kind](reply) or None
+        return _matched(reply, pattern)
+    reply = reply.lstrip() if cut else reply.strip()
+    if kind == "choice":
+        return letter_in(reply, cut)
+    return (_number(reply, cut) if kind == "number" else {"text": _text, "code": _code}[kind](reply)) or None
 
 
-def _choice(reply: str) -> str | None:
-    if found := LETTER.fullmatch(reply) or OPTION.match(reply):
-        return found[1].upper()
-    letters = SAID.findall(reply) or [b.strip() for b in BOXED.findall(reply) if re.fullmatch("[A-Za-z]", b.strip())]
-    return letters[-1].upper() if letters else None
+def _matched(reply: str, pattern: str) -> str | None:
+    try:
+        found = patterns.findall(pattern, reply)
+    except TimeoutError:
+        return None
+    return (found[-1].strip() or None) if found else None
 
 
-def _number(reply: str) -> str | None:
-    if ALONE.fullmatch(normalise(reply, "number")):
+def _number(reply: str, cut: bool) -> str | None:
+    reply = numerals.plain(reply)
+    if boxed := numerals.BOXED.findall(reply):
+        return " ".join(boxed[-1].split())
+    if not cut and (found := number_in(reply)) and UNIT.fullmatch(found[1]):
         return reply
-    for rule in (BOXED, HASHES, SAID_NUMBER, ANY_NUMBER):
-        if found := rule.findall(reply):
-            return found[-1].strip()
-    return None
+    end = len(reply.rstrip(".,")) if cut else len(reply) + 1  # "12." may be the beginning of 12.5
+    for rule in (HASHES, SAID_NUMBER):
+        if stated := [found[1] for found in rule.finditer(reply) if found.end(1) < end]:
+            return stated[-1].strip()
+    anywhere = [] if cut else ANY_NUMBER.findall(reply)
+    return anywhere[-1] if anywhere else None
 
 
 def _text(reply: str) -> str:
     lines = SAID_TEXT.findall(reply)
-    return lines[-1].rstrip(" \t*_") if lines else reply
+    return lines[-1].rstrip(" \t*_") if lines else reply.strip()
 
 
 def _code(reply: str) -> str:
     blocks = FENCE.findall(reply)
-    return blocks[-1].strip("\n") if blocks else reply
+    return blocks[-1].strip("\n") if blocks else reply.strip()

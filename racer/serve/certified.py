@@ -30,9 +30,9 @@ async def consult(consultation: Consultation, panel: Panel, query: str) -> dict[
 
 
 def _answer(panel: Panel, name: str, kind: str) -> str | None:
-    if name not in panel.replies:
+    if (reply := panel.replies.get(name)) is None:
         return None
-    return final_answer(panel.replies[name].text, kind, panel.pool.members[name].endpoint.extract)
+    return final_answer(reply.text, kind, panel.pool.members[name].endpoint.extract, reply.finish_reason)
 
 
 def told(certificate: Certificate, stands: bool) -> dict:

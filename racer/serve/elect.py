@@ -21,7 +21,7 @@ def elect(aggregator: str, panel: Panel, models: tuple[str, ...], estimate: Esti
     texts = np.full((1, len(models)), None, dtype=object)
     for name, reply in panel.replies.items():
         pattern = panel.pool.members[name].endpoint.extract
-        found = final_answer(reply.text, kind, pattern) if kind is not None else "replied"
+        found = "replied" if kind is None else final_answer(reply.text, kind, pattern, reply.finish_reason)
         texts[0, models.index(name)] = found
     asked = np.isin(models, panel.called)[None]  # (1, M)
     vote = VOTES[aggregator].vote(asked, codes_of(texts, [kind or "text"]), np.array([options]), estimate)
