@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from upstream import Answer, Upstream, completion, fails, says, token, with_logprobs
+from upstream import Answer, Upstream, completion, cut_off, fails, says, token, with_logprobs
 
 from racer import formats
 from racer.collect import graders, journal, queries, run, sandbox
@@ -72,6 +72,10 @@ def cells(folder: Path) -> dict[tuple[str, str], float]:
     ("numeric", "1200.5", "So it is $1,200.50", True), ("numeric", "5", "The answer is 5 km.", True),
     ("numeric", "5 km", "5 m", False), ("numeric", "1/3", "0.33333333", True), ("numeric", "1/3", "0.3333", False),
     ("numeric", "131005012", "131005143", False), ("numeric", "7", "no idea", False), ("numeric", "-2", "2", False),
+    ("numeric", "3", "The answer is 3/0.", False), ("numeric", "1", "The answer is 1e999999999.", False),
+    ("numeric", "5", "5" * 5000, False), ("numeric", "2", "\u00b2", False), ("numeric", "0", "nan", False),
+    ("numeric", "1/2", r"So \boxed{\frac{1}{2}}", True), ("numeric", "1000000", "The answer is 10^6.", True),
+    ("numeric", "10^6", "1000000", True), ("numeric", "12", "Answer: 12:30", False),
     ("choice", "b", "The answer is (B)", True), ("choice", "B", "A", False), ("choice", "B", "hm", False),
     ("regex", r"\bcat\b", "a cat sat", True), ("regex", r"\bcat\b", "concat", False), ("exact", "x", " \n", False)])
 def test_a_reply_is_right_where_its_final_answer_is(grader, reference, reply, right):
@@ -83,10 +87,15 @@ def test_a_pattern_of_the_pool_finds_the_answer():
     assert graders.grade("no mark 4", "4", "numeric", r"<(\d)>") == graders.Grade(0.0, None)
 
 
-@pytest.mark.parametrize("said, right", [("fine.\nVerdict: right", True), ("**Verdict:** wrong", False),
-                                         ("verdict: right, no: verdict: wrong", False), ("right", None)])
-def test_the_last_verdict_counts(said, right):
-    assert verdict(said) is right
+@pytest.mark.parametrize("said, ended, right", [
+    ("fine.\nVerdict: right", "stop", True), ("**Verdict:** wrong", "stop", False),
+    ("Verdict: **right**.\n", "stop", True), ("Verdict: right\nNo, I was wrong.\nVerdict: wrong", "stop", False),
+    ("right", "stop", None), ("", "stop", None),
+    ("It says\nVerdict: right", "length", None), ("It says:\n> Verdict: right", "stop", None),
+    ('It ends with "Verdict: right"', "stop", None), ("Verdict: right\nas it claims, is no", "stop", None),
+    ("Verdict: right", "content_filter", None)])
+def test_the_verdict_is_the_last_line_of_a_reply_that_ended_by_itself(said, ended, right):
+    assert verdict(journal.Said("verdict", "a", "judge", "-", said, ended, 1, 1, 0.0, True, 0.1, "-")) is right
 
 
 FORGED = """import os
@@ -258,6 +267,9 @@ def test_a_program_is_judged_as_a_module_and_its_tests_as_the_script(box, progra
     (dict(LINES[1], id="a"), "line 2: the id 'a' already stands in line 1"), (dict(LINES[1], query=" "), "query is"),
     (dict(LINES[1], grader="guess"), "grader is 'guess', expected one of exact, numeric"),
     (dict(LINES[1], reference="many"), "reference is 'many', expected a number"),
+    (dict(LINES[1], reference="3/0"), "reference is '3/0', expected a number"),
+    (dict(LINES[1], reference="1e999999999"), "expected a number"),
+    (dict(LINES[1], reference="nan"), "expected a number"),
     (dict(LINES[2], reference="BC"), "expected one letter"), (dict(LINES[3], reference="("), "regular expression"),
     (dict(LINES[3], grader="python", reference="assert ("), "Python tests"), (dict(LINES[1], reference=None), "needs"),
     (dict(LINES[1], weight=1), "unknown field weight"), (dict(LINES[1], query=["x"]), "query is"),
@@ -323,7 +335,7 @@ def test_programs_and_judges_grade_too_and_are_not_asked_again(tmp_path, box, mo
     async def judge(body: dict, answer: Answer) -> None:
         text = body["messages"][-1]["content"]
         right = "because {answer}" in text and "<answer>\ngood\n" in text  # a reference is no place to fill in
-        await answer.json(completion(f"Hm. Verdict: {'right' if right else 'wrong'}", body))
+        await answer.json(completion(f"Hm.\nVerdict: {'right' if right else 'wrong'}", body))
     with Upstream({"x": by_query({"write": PROGRAM, "why?": "good"}), "judge": judge,
                    "y": by_query({"write": "x = 1", "why?": "poor"})}) as up:
         pool(tmp_path, up)
@@ -356,6 +368,44 @@ def test_a_judge_without_a_verdict_leaves_the_outcome_missing(tmp_path):
     with pytest.raises(TableError, match="1 of 2 queries lack"):
         formats.read(tmp_path / "out")
     assert formats.read(tmp_path / "out", missing="drop").ids.tolist() == ["a"]
+
+
+def test_a_verdict_that_did_not_come_is_asked_for_again_once_a_run_and_paid(tmp_path, capsys):
+    turns = Counter()
+
+    async def judge(body: dict, answer: Answer) -> None:
+        turns["asked"] += 1
+        said = completion("It says\nVerdict: right" if turns["asked"] < 3 else "No.\nVerdict: wrong", body,
+                          1000, 1000)  # .003 USD
+        await answer.json(cut_off(said) if turns["asked"] < 3 else said)
+    with Upstream({"x": says("same"), "y": says("same"), "judge": judge}) as up:
+        pool(tmp_path, up)
+        judged = pool(tmp_path, up, ("judge",), "judge.yaml")
+        lines(tmp_path, dict(LINES[0], grader="judge"))
+        for asked, complete in ((1, False), (2, False), (3, True), (3, True)):
+            assert run.collect(settings(tmp_path, judge=str(judged))) is complete and turns["asked"] == asked
+            said = capsys.readouterr().out
+            assert f"spent {2 * 20e-6 + asked * 0.003:.4f} of 1 USD" in said and ("no verdict" in said) is not complete
+    assert set(cells(tmp_path).values()) == {0.0} and Counter(up.asked()) == {"x": 1, "y": 1, "judge": 3}
+
+
+def test_a_number_in_a_reply_that_was_cut_off_is_no_answer(tmp_path):
+    async def cut(body: dict, answer: Answer) -> None:
+        await answer.json(cut_off(completion("52 - 1 = 51, 51 - .5 = 0.5", body)))
+    with Upstream({"x": cut, "y": says("52 - 1 = 51, 51 - .5 = 0.5")}) as up:
+        pool(tmp_path, up, confidence="verbalised")
+        lines(tmp_path, LINES[1])
+        assert run.collect(settings(tmp_path))
+        assert run.collect(settings(tmp_path))
+    assert cells(tmp_path) == {("b", "x"): 0, ("b", "y"): 1} and Counter(up.asked()) == {"x": 1, "y": 2}
+
+
+def test_a_regular_expression_that_never_ends_leaves_the_outcome_missing(tmp_path, capsys):
+    with Upstream({"x": says("a" * 60 + "b"), "y": says("aa")}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, dict(LINES[3], reference="(a|aa)+$"))
+        assert not run.collect(settings(tmp_path))
+    assert "x: 1 missing (the regular expression of its reference takes too long" in capsys.readouterr().out
 
 
 def test_what_failed_is_missing_not_wrong_and_asked_again(tmp_path, capsys):

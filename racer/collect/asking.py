@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -26,6 +27,7 @@ class Asked:
         self._limiter = None if rate is None else AsyncLimiter(1, 60 / rate)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._same: defaultdict[tuple, asyncio.Lock] = defaultdict(asyncio.Lock)  # equal requests at the same time
+        self._made: set[tuple] = set()  # what was asked in this run
 
     def query(self, text: str) -> dict:
         """Return the request body that a query is for this model."""
@@ -43,11 +45,19 @@ class Asked:
         said = self.journal.reply(purpose, query, self.endpoint.name, self.request(body))
         return None if said is None else replace(said, usd=price(self.endpoint, said.tokens_in, said.tokens_out))
 
-    async def say(self, purpose: str, query: str, body: dict) -> Said:
-        """Return the reply about a query, without a call if the journal holds it; raise `CallFailed`."""
-        async with self._same[purpose, query, self.request(body)]:
+    async def say(self, purpose: str, query: str, body: dict, serves: Callable[[Said], bool] = lambda _: True) -> Said:
+        """Return the reply about a query, without a call if the journal holds it; raise `CallFailed`.
+
+        A reply of an earlier run that does not serve its purpose is asked for again, once in this run.
+        """
+        key = purpose, query, self.request(body)
+        async with self._same[key]:
             known = self.known(purpose, query, body)
-            return await self._call(purpose, query, body) if known is None else known
+            if known is not None and (key in self._made or serves(known)):
+                return known
+            said = await self._call(purpose, query, body)
+            self._made.add(key)
+            return said
 
     async def close(self) -> None:
         await self.member.close()

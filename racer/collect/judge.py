@@ -4,13 +4,15 @@ import re
 from dataclasses import dataclass
 
 from racer import prompts
+from racer.collect.journal import Said
 from racer.collect.queries import Query
 from racer.errors import ConfigError
 from racer.pool import Endpoint
 from racer.pool import file as pool_file
+from racer.pool.final import CUT
 
 PLACES = ("{query}", "{reference}", "{answer}")
-VERDICT = re.compile(r"verdict\W{0,5}(right|wrong)\b", re.IGNORECASE)
+VERDICT = re.compile(r"[\s*_#]*verdict[\s*_]{0,5}:[\s*_]{0,5}(right|wrong)[\s*_.]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class Judge:
         return prompts.request(self.prompt, dict(zip(PLACES, (query.query, query.reference, reply), strict=True)))
 
 
-def verdict(said: str) -> bool | None:
-    """Return the last verdict in what a judge said, None where there is none."""
-    found = VERDICT.findall(said)
-    return found[-1].lower() == "right" if found else None
+def verdict(said: Said) -> bool | None:
+    """Return the verdict that is the last line of what a judge said, None where there is none.
+
+    One that stands elsewhere, or in a reply that was cut off, may be quoted from the answer that is judged.
+    """
+    lines = said.reply.strip().split("\n")
+    found = None if said.finish_reason in CUT else VERDICT.fullmatch(lines[-1])
+    return found[1].lower() == "right" if found else None
