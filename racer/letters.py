@@ -23,8 +23,9 @@ STATED = re.compile(
     r"(?i:(?:the\s)?(?:correct\s|best\s)?(?:option|choice|letter)\s{0,9}:?)?\s{0,9}"
     rf"(?:[(\[{{]?(?P<closed>[A-Za-z])[)\]}}]|{BARE}){SEVERAL}"
     r"|\\f?boxed\{\s{0,9}(?:\\[a-z]{1,9}\s?\{\s{0,9})?[(\[]?(?P<boxed>[A-Za-z])\s{0,9}(?:[)\]}]|[.:](?!\w))")
+RIGHT = r"(?=[ \t]{1,9}(?i:is|must be|seems)[ \t]{1,9}(?i:the[ \t]{1,9})?(?i:correct|right|best|answer)\b)"
 NAMED = re.compile(r"\b(?i:answer|option|choice)\s{1,9}[(\[]?(?P<named>[A-Za-z])[)\]]?"
-                   rf"(?!\s{{0,9}}:){END}{SEVERAL}")
+                   rf"(?!\s{{0,9}}:)(?:{END}|{RIGHT}){SEVERAL}")
 
 
 def letter_in(text: str, cut: bool = False) -> str | None:
@@ -32,8 +33,8 @@ def letter_in(text: str, cut: bool = False) -> str | None:
 
     That is the text itself, if it is one letter in whatever marks; else the last that it states ("the answer is B",
     "option: B", a box); else the one it begins with ("B. Paris"), unless a list begins there; else the last it names
-    ("so option B."). Several at once ("A and B") are none, nor are the words in "a number" and "I think". Of a text
-    that was `cut` off a bare letter at the very end says nothing: it may begin a word.
+    ("so option B.", "option B is correct"). Several at once ("A and B") are none, nor are the words in "a number" and
+    "I think". Of a text that was `cut` off a bare letter at the very end says nothing: it may begin a word.
     """
     if found := LETTER.fullmatch(text):
         return found[1].upper()

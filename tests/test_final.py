@@ -34,6 +34,7 @@ def test_the_letter_of_a_choice(reply, found):
 
 @pytest.mark.parametrize("reply, found", [
     ("A. Rome is wrong.\nB. Paris is right.\nThe answer is B.", "B"), ("A. Rome\nB. Paris\nC. Oslo", None),
+    ("Option C is not A. Option C is correct", "C"), ("Option C is not correct", None),
     ("A. Rome is wrong.\nB. Paris is right.\nSo option B.", "B"), ("Answer: A. Actually, Answer: B", "B"),
     ("The answer is B.\nOption A: Rome. Wrong.\nOption C: Oslo. Wrong.", "B"), ("Answer choices: A. Rome", None),
     ("B. Paris, for the answer is not A.", "B"), ("The answer is not B, it is C.", "C"), ("The answer is not A.", None),
