@@ -294,7 +294,7 @@ def test_only_what_may_pass_is_tried_again_and_errors_cost_nothing(status, tries
     with Upstream({"m": fails(status, message="bad thing")}) as up:
         failed, usd = ask(up, retries=2)
     assert len(up.calls) == tries and usd == 0
-    assert failed.reason == ("status 400: bad thing" if status == 400 else f"status {status}")
+    assert failed.reason == (f"status {status}: bad thing" if status in (400, 404) else f"status {status}")
     assert failed.refused == (status == 400)
 
 
@@ -703,7 +703,13 @@ def test_a_pool_file_is_read_as_written(tmp_path):
     ("timeout: 3", "prompt: no place", "{query}"), ("timeout: 3", "extract: '(a)(b)'", "2 groups"),
     ("timeout: 3", "extract: '('", "regular expression"), ("timeout: 3", "rate: 0", "b: rate"),
     (GOOD, "models: []", "names no model"), (GOOD, "- 1", "one key"), (GOOD, "a: [", "no pool file"),
-    (GOOD, "", "models"), (GOOD, "models: {a: 1}", "no pool file")])
+    (GOOD, "", "models"), (GOOD, "models: {a: 1}", "with a list of models"),
+    ("price_in: 1", "price: 1", "a: there is no key price: did you mean price_in?; the keys are name, model"),
+    ("api_key_env: KEY_B", "api_key: sk-1", "b: there is no key api_key: did you mean api_key_env, the name"),
+    ("price_in: 1, price_out: 2", "timeout: 1", "a lacks price_in, price_out: every entry needs"),
+    ("{name: a, model", "{model", "entry 1 of `models` lacks name"), ("timeout: 3", "timeout: x", "b: timeout is 'x'"),
+    (GOOD, "models:\n  - {name: a\n  - x: 1\n", "line 3: this is no pool file"), (GOOD, "models: [1]", "entry 1 of"),
+    ("http://x/v1", "http://x/v1/chat/completions", "expected what stands before /chat/completions")])
 def test_a_wrong_pool_file_is_an_error_that_names_the_place(tmp_path, old, new, says):
     assert old in GOOD
     (tmp_path / "pool.yaml").write_text(GOOD.replace(old, new))

@@ -647,6 +647,12 @@ def test_a_route_is_asked_for_one_query_in_known_words(bad_server, record, says_
     assert found.status_code == 400 and says_ in found.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("key", ["best_of", "models", "service_tier", "web_search_options"])
+def test_what_would_cost_more_than_is_held_or_have_another_model_answer_is_refused(bad_server, key):
+    found = post(bad_server, chat(**{key: "x"}))
+    assert found.status_code == 400 and found.json()["error"]["param"] == key
+
+
 def test_an_empty_token_is_none_and_no_server_starts_with_it(single, monkeypatch):
     monkeypatch.setenv("RACER_TOKEN", " ")
     with pytest.raises(ConfigError, match="RACER_TOKEN is set and empty"):

@@ -9,6 +9,7 @@ import openai
 from racer.pool import texts
 
 REFUSED = (400, 413, 422)  # the request itself is at fault
+SPOKEN = (*REFUSED, 404)  # the endpoint's own words are handed on
 LONGEST_MESSAGE = 200  # characters of an endpoint's own words
 UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)  # it ended before a byte was sent
 
@@ -49,14 +50,18 @@ def failure(error: Exception, key: str | None) -> CallFailed:
 
 
 def _of_status(error: openai.APIStatusError, key: str | None) -> CallFailed:
-    status = error.status_code
+    status, words = error.status_code, _words(error, key) if error.status_code in SPOKEN else ""
+    reason = f"status {status}{': ' if words else ''}{words}"
+    if status in REFUSED:
+        return CallFailed(reason, refused=True, billed=False)
     retry = status in (408, 409, 429) or status >= 500
-    if status not in REFUSED:
-        return CallFailed(f"status {status}", retry=retry, billed=False, wait=_wait(error.response.headers))
+    return CallFailed(reason, retry=retry, billed=False, wait=_wait(error.response.headers))
+
+
+def _words(error: openai.APIStatusError, key: str | None) -> str:
     said = error.body.get("message") if isinstance(error.body, dict) else None
     said = texts.whole(said) if isinstance(said, str) else ""
-    said = (said.replace(key, "[key]") if key else said)[:LONGEST_MESSAGE]
-    return CallFailed(f"status {status}{': ' if said else ''}{said}", refused=True, billed=False)
+    return (said.replace(key, "[key]") if key else said)[:LONGEST_MESSAGE]
 
 
 def _wait(headers) -> float | None:

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ class Endpoint:
             raise ConfigError(f"{self.name}: the prompt has no {QUERY}: say where the user's text goes")
         if not re.match("https?://.", self.api_base):
             raise ConfigError(f"{self.name}: api_base is {self.api_base!r}, expected http://... or https://...")
+        if self.api_base.rstrip("/").endswith("/chat/completions"):
+            raise ConfigError(f"{self.name}: api_base is {self.api_base!r}, expected what stands before "
+                              "/chat/completions, which is added to it")
         self._check_parameters()
         self._check_extract()
         self._check_confidence()
@@ -122,13 +126,6 @@ class Endpoint:
         return key
 
 
-@dataclass
-class PoolFile:
-    """A pool file as a whole."""
-
-    models: list[Endpoint] = MISSING
-
-
 def read(pool: str | Path) -> list[Endpoint]:
     """Return the endpoints in a pool file, by its path or the name of a preset in conf/pools.
 
@@ -136,22 +133,44 @@ def read(pool: str | Path) -> list[Endpoint]:
     """
     path = _located(pool)
     try:
-        found = OmegaConf.load(path)
-        if not OmegaConf.is_dict(found):
-            raise ConfigError(f"{path}: expected one key, `models`, with a list of models")
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(PoolFile), found))
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-        where = f" at {key}" if (key := getattr(error, "full_key", None)) else ""
-        raise ConfigError(f"{path} is no pool file{where}: {str(error).splitlines()[0]} (keys: racer/pool/file.py)") \
-            from None
+        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        if not isinstance(found, dict) or list(found) != ["models"] or not isinstance(found["models"], list):
+            got = f"the keys {', '.join(map(str, found))}" if isinstance(found, dict) else "no keys"
+            raise ConfigError(f"expected one key, `models`, with a list of models, got {got}")
+        endpoints = [_entry(number, one) for number, one in enumerate(found["models"], 1)]
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ConfigError(f"{path}{line}: this is no pool file ({str(error).splitlines()[0]})") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    names = [one.name for one in merged.models]
+    names = [one.name for one in endpoints]
     if not names:
         raise ConfigError(f"{path} names no model: give at least one under `models`")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{path} names {', '.join(twice)} twice: give each model once")
-    return merged.models
+    return endpoints
+
+
+def _entry(number: int, found) -> Endpoint:
+    """Return one entry of `models`; raise `ConfigError` that names it and the keys at fault."""
+    if not isinstance(found, dict):
+        raise ConfigError(f"entry {number} of `models` is {found!r}, expected keys with values")
+    who = found["name"] if isinstance(found.get("name"), str) else f"entry {number} of `models`"
+    known = {field.name: field.default for field in fields(Endpoint)}
+    for key in (key for key in found if key not in known):
+        near = ["api_key_env, the name of the variable that holds it"] if key == "api_key" else get_close_matches(
+            str(key), known, 1)
+        raise ConfigError(f"{who}: there is no key {key}{f': did you mean {near[0]}?' if near else ''}; the keys are "
+                          f"{', '.join(known)}")
+    if lacking := [key for key, default in known.items() if default is MISSING and found.get(key) is None]:
+        raise ConfigError(f"{who} lacks {', '.join(lacking)}: every entry needs a name, a model, an api_base and its "
+                          "prices in USD per million tokens, 0 if it is free")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Endpoint), found))
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "").split(".")[0]
+        raise ConfigError(f"{who}: {key} is {found.get(key)!r} ({str(error).splitlines()[0]})") from None
 
 
 def _located(pool: str | Path) -> Path:

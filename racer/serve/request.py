@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass, field
 
 from racer.answers import ANSWER_KINDS
-from racer.pool.file import TOKEN_KEYS
+from racer.pool.file import NOT_OF_CLIENTS, TOKEN_KEYS
 from racer.pool.member import content_text
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TURNS = ("user", "assistant", "tool", "function")
 CONTEXTS = ("turns", "last", "all")
-OURS = ("model", "stream", "stream_options", "racer", "n")  # keys of a request that are not handed on
+OURS = ("model", "stream", "stream_options", "racer")  # keys of a request that are not handed on
 
 
 class Refused(Exception):
@@ -52,6 +52,9 @@ def parse(data: bytes, name: str, context: str, side: str) -> Ask:
     messages = _messages(record.get("messages"))
     if record.get("n") not in (None, 1):
         raise Refused(400, "n must be 1: one answer is returned, whoever is asked", param="n")
+    if barred := [key for key in NOT_OF_CLIENTS if key != "n" and record.get(key) is not None]:
+        raise Refused(400, f"{barred[0]} cannot be set: by it a call could cost more than is held for it, or another "
+                      "model answer", param=barred[0])
     stream, options = record.get("stream"), record.get("stream_options") or {}
     if stream not in (None, True, False) or not isinstance(options, dict):
         raise Refused(400, "stream must be true or false, stream_options an object", param="stream")
@@ -59,7 +62,7 @@ def parse(data: bytes, name: str, context: str, side: str) -> Ask:
         if (value := record.get(key)) is not None and (isinstance(value, bool) or not isinstance(value, int)
                                                        or value < 1):
             raise Refused(400, f"{key} must be a whole number of at least 1", param=key)
-    body = {k: v for k, v in record.items() if k not in OURS} | {"messages": messages}
+    body = {k: v for k, v in record.items() if k not in (*OURS, *NOT_OF_CLIENTS)} | {"messages": messages}
     usage = bool(options.get("include_usage"))
     return Ask(body, text_of(messages, context, side), bool(stream), usage, **hints(record))
 
