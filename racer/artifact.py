@@ -1,20 +1,22 @@
-"""What a calibration is, on file: `calibration.json`, and whom it was made for."""
+"""What a calibration is, on file: `calibration.json`, and whom it was made for.
 
-import json
+It is sealed (`racer.sealed`): a cut or a level that was edited by hand promises nothing to anybody.
+"""
+
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from racer import __version__, calibrations
+from racer import __version__, calibrations, sealed
 from racer.calibrations import Calibration
 from racer.coupling import Coupling
 from racer.errors import ConfigError
-from racer.files import write_json
 from racer.fingerprints import differing
 from racer.risk import Risk
 from racer.rule import SetRule
 
 FILE = "calibration.json"
+AGAIN = "calibrate again where its scores are, in seconds: run `python scripts/calibrate.py run=DIR`"
 ALWAYS_A_CUT = ("weighted", "online")  # methods that serve every query, within the limits where no cut would do
 BEYOND = "queries that sets.max_size or sets.max_cost leave unserved at every cut may come on top of this promise"
 
@@ -56,10 +58,10 @@ class Artifact:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the artifact; numbers keep every bit, and a cut of -inf is the string "-inf"."""
-        write_json(path, self.record())
+        sealed.write(path, self.record())
 
     def record(self) -> dict:
-        """Return the artifact as it is written: all of it, JSON-able."""
+        """Return the artifact as it is written but for the seal: all of it, JSON-able."""
         reference = None if self.reference is None else self.models[self.reference]
         return dict(**asdict(self.rule), loss=self.loss, **calibrations.to_record(self.calibration),
                     reference=reference, models=list(self.models), risk=asdict(self.risk),
@@ -95,11 +97,11 @@ class Artifact:
 
 
 def load(path: str | os.PathLike) -> Artifact:
-    """Return the artifact in a file; raise `ConfigError` if there is none."""
+    """Return the artifact in a file; raise `ConfigError` if there is none, or if it is not what was written."""
     if not Path(path).is_file():
         raise ConfigError(f"no calibration at {path}: run `python scripts/calibrate.py run=DIR` first")
+    record = sealed.read(path, "calibration", AGAIN)
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
         rule = {name: record[name] for name in SetRule.__dataclass_fields__}
         rule["prices"] = None if rule["prices"] is None else tuple(rule["prices"])
         if rule["coupling"] is not None:
@@ -108,5 +110,4 @@ def load(path: str | os.PathLike) -> Artifact:
         return Artifact(SetRule(**rule), Risk.of(record["risk"]), calibrations.from_record(record), models,
                         record["fingerprint"], models.index(reference) if reference in models else None)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): run "
-                          "`python scripts/calibrate.py run=DIR` again") from None
+        raise ConfigError(f"{path} is not a calibration ({type(error).__name__}: {error}): {AGAIN}") from None

@@ -1,18 +1,16 @@
 """What a certificate is, on file: `certificate.json`, the policy that is deployed, its promises, and whom it is for.
 
-Its `seal` is the fingerprint of all the rest: a policy or a promise that was edited by hand is certified for nobody.
+It is sealed (`racer.sealed`): a policy or a promise that was edited by hand is certified for nobody.
 """
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from racer import __version__, hashing
+from racer import __version__, sealed
 from racer.aggregate import Aggregator, from_json
 from racer.coupling import Coupling
 from racer.errors import ConfigError
-from racer.files import write_json
 from racer.fingerprints import differing
 from racer.policy import Policy, Track
 from racer.rule import SetRule
@@ -55,7 +53,7 @@ class Certificate:
                   "promises": self.promises, "confidence": 1 - self.delta, "delta": self.delta, **beside,
                   "models": list(self.models), "answer_tasks": self.tasks, "fingerprint": self.fingerprint,
                   "ways": self.ways, "racer": __version__}
-        write_json(path, record | {"seal": hashing.of_json(json.loads(json.dumps(record)))})
+        sealed.write(path, record)
 
     def check_pool(self, models: tuple[str, ...]) -> None:
         """Raise `ConfigError` unless it is for this pool, in this order."""
@@ -83,13 +81,11 @@ def brief(policy: Policy, models: tuple[str, ...]) -> dict:
 
 
 def load(path: str | os.PathLike) -> Certificate:
-    """Return the certificate in a file; raise `ConfigError` if there is none."""
+    """Return the certificate in a file; raise `ConfigError` if there is none, or if it is not what was written."""
     if not Path(path).is_file():
         raise ConfigError(f"no certificate at {path}: {AGAIN}")
+    record = sealed.read(path, "certificate", f"{AGAIN} again")
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        if record.pop("seal") != hashing.of_json(record):
-            raise ValueError("it was changed after it was written")
         models, found = tuple(record["models"]), record["policy"]
         policy = None if found is None else _policy(found, models)
         return Certificate(policy, None if found is None else from_json(found["aggregator"]), record["promises"],

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from racer import __version__, band, bounded
+from racer import __version__, band, bounded, sealed
 from racer.artifact import Artifact, load
 from racer.calibrations import ByGroup, ByWeight, Online
 from racer.conformal import calibrate
@@ -104,8 +104,35 @@ def test_no_file_is_said_with_the_next_step(tmp_path):
 def test_a_file_that_is_no_calibration_says_so(content, tmp_path):
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    with pytest.raises(ConfigError, match="is not a calibration"):
+    with pytest.raises(ConfigError, match=r"is not a calibration.*calibrate\.py run=DIR"):
         load(path)
+    if content.startswith("{"):
+        sealed.write(path, json.loads(content))
+        with pytest.raises(ConfigError, match=r"is not a calibration \(KeyError"):
+            load(path)
+
+
+@pytest.mark.parametrize(("changed", "says"), [
+    ({"alpha": 0.01}, "changed after it was written"), ({"cut": 0.5}, "changed after it was written"),
+    ({"seal": "0"}, "changed after it was written"), ({"note": "mine"}, "changed after it was written"),
+    (None, "has no seal: an earlier version wrote it")])
+def test_a_calibration_that_was_edited_is_refused(changed, says, tmp_path):
+    path = tmp_path / "calibration.json"
+    make().save(path)
+    record = json.loads(path.read_text())
+    if changed is None:
+        del record["seal"]
+    path.write_text(json.dumps(record | (changed or {})))
+    with pytest.raises(ConfigError, match=rf"{says}.*calibrate again.*calibrate\.py run=DIR"):
+        load(path)
+
+
+def test_a_calibration_written_anew_is_no_edited_one(tmp_path):
+    """Layout and the order of keys are not what is sealed."""
+    path = tmp_path / "calibration.json"
+    make().save(path)
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert load(path) == make()
 
 
 # ---------------------------------------------------------------- what it was made for, part by part

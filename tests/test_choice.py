@@ -1,12 +1,11 @@
 """Where the joint comes from: as documented, on validation rows, undone to the last bit, and the same when routing."""
 
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import FIELD, composed
+from conftest import FIELD, composed, resealed
 from scipy import special
 
 from racer import artifact as artifact_file
@@ -216,7 +215,7 @@ def test_a_broken_joint_in_the_calibration_says_so(broken, tmp_path):
     make().save(tmp_path / "scores.npz")
     stages.calibrate_run(tmp_path, SetsConfig(), RISK)
     path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"coupling": broken}))
+    resealed(path, coupling=broken)
     with pytest.raises(ConfigError, match="is not a calibration"):
         artifact_file.load(path)
 

@@ -8,6 +8,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import yaml
+from conftest import resealed
 from hub_server import serving
 
 import racer
@@ -88,8 +89,7 @@ def test_what_may_not_be_saved_is_refused_and_loses_nothing(run, tmp_path):
     with pytest.raises(ConfigError, match="has changed since this router was loaded"):
         router.save(tmp_path / "out")
     record = json.loads((run / "calibration.json").read_text())
-    changed = record | {"fingerprint": record["fingerprint"] | {"tokenizer": "another"}}
-    (run / "calibration.json").write_text(json.dumps(changed))
+    resealed(run / "calibration.json", fingerprint=record["fingerprint"] | {"tokenizer": "another"})
     with pytest.raises(ConfigError, match=r"a calibration of its own\..*tokenizer"):
         racer.Router.load(run, allow_uncertified=True).save(tmp_path / "out")
     assert not (tmp_path / "out").exists()

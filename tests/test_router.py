@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import resealed
 
 import racer
 from racer import scores as scores_file
@@ -93,8 +94,7 @@ def test_changed_weights_are_refused_by_name(run):
     ("models", ["a", "b"], "was made for the models a, b"),
 ])
 def test_a_calibration_of_another_router_or_pool_is_refused(run, key, value, says):
-    path = run / "calibration.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    resealed(run / "calibration.json", **{key: value})
     with pytest.raises(ConfigError, match=says):
         racer.Router.load(run)
 
@@ -105,14 +105,14 @@ def test_an_uncertified_router_routes_only_when_asked_and_says_so_in_every_decis
     path = run / "calibration.json"
     record = json.loads(path.read_text())
     assert {"router", "weights", "tokenizer", "settings", "dtype", "table", "splits"} == set(record["fingerprint"])
-    path.write_text(json.dumps(record | {"fingerprint": record["fingerprint"] | {"tokenizer": "another"}}))
+    resealed(path, fingerprint=record["fingerprint"] | {"tokenizer": "another"})
     with pytest.raises(ConfigError, match="made for other tokenizer than these"):
         racer.Router.load(run)
     router = racer.Router.load(run, allow_uncertified=True)
     decisions = router.route(TEXTS)
     assert "tokenizer" in router.uncertified and not any(d.certified for d in decisions)
     assert [d.members for d in decisions] == [d.members for d in certified.route(TEXTS)]
-    path.write_text(json.dumps(record | {"models": record["models"][::-1]}))
+    resealed(path, models=record["models"][::-1])
     with pytest.raises(ConfigError, match="was made for the models"):
         racer.Router.load(run, allow_uncertified=True)
 
