@@ -12,12 +12,12 @@ import numpy as np
 
 from racer import conformal
 from racer.bounds import dkw_width
-from racer.context import Context
+from racer.context import OneCut
 from racer.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class BandCalibration:
+class BandCalibration(OneCut):
     """A cut in the band: at most `allowed` of `n` calibration queries are unserved; `bound` = unserved / n + `width`.
 
     With probability 1 - `delta` every cut of the calibration has a risk below its observed one + `width`.
@@ -33,9 +33,6 @@ class BandCalibration:
     unserved: int
     bound: float
     width: float
-
-    def cut_of(self, context: Context) -> np.ndarray:
-        return np.full(context.n, self.cut)
 
     def expected(self, m: int) -> dict[str, float]:
         """Return where the observed risk on `m` new queries should lie, had alpha been fixed beforehand."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from racer.bounds import p_value, upper
-from racer.context import Context
+from racer.context import OneCut
 from racer.errors import Infeasible
 from racer.steps import Steps
 
@@ -23,7 +23,7 @@ CELLS = 2**24  # of a table of losses in memory at once
 
 
 @dataclass(frozen=True)
-class BoundedCalibration:
+class BoundedCalibration(OneCut):
     """A cut and the promise it keeps for a loss in [0, 1]; `observed` is the mean loss of `n` calibration queries.
 
     `bound` <= alpha is what the method attains: (sum + 1) / (n + 1) under `crc`, the upper bound `bound_by` under
@@ -39,10 +39,6 @@ class BoundedCalibration:
     observed: float
     bound: float
     bound_by: str
-
-    def cut_of(self, context: Context) -> np.ndarray:
-        """Return the cut of each query (n,): one for all."""
-        return np.full(context.n, self.cut)
 
     def expected(self, m: int) -> None:
         """No law of the observed risk is known for losses between 0 and 1."""

@@ -1,11 +1,13 @@
 """Which kinds of calibration there are, what they share, and how each is kept in a JSON file.
 
 Every kind is a frozen record with `kind, method, alpha, delta, n, bound`, and says: `cut_of(context)`, the cut of each
-query (n,); `expected(m)`, where the observed risk on m new queries should lie, or None where no law is known;
-`lines()`, what a person should know of it. Those whose cut depends on the query wrap the modules of the method.
+query (n,); `promised(context)`, for which of them it promises anything (n,) bool, and `only`, whom that leaves out, in
+words ("" where nobody); `expected(m)`, where the observed risk on m new queries should lie, or None where no law is
+known; `lines()`, what a person should know of it. Those whose cut depends on the query wrap the modules of the method.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
@@ -57,12 +59,25 @@ class ByGroup:
 
     def cut_of(self, context: Context) -> np.ndarray:
         """Return the cut (n,) of each query's group; the pooled one where the group is unseen or unknown (None)."""
-        names = context.known.get(self.by)
-        if names is None:
+        named = np.array(["" if name is None else str(name) for name in self._names(context)], dtype=str)
+        return GroupCalibration(self.own, self.pooled, self.fell_back, self.floor).cut_of(named)
+
+    def promised(self, context: Context) -> np.ndarray:
+        """Return which queries are of a group with a cut of its own (n,) bool; the pooled cut promises none anything.
+
+        With `floor` too: the promise for the mixture that it keeps is not one for a query whose group is unknown.
+        """
+        return np.array([name is not None and str(name) in self.own for name in self._names(context)], dtype=bool)
+
+    @property
+    def only(self) -> str:
+        return f"there is a promise only for {self.by} {', '.join(self.own)}" if self.own else "there is none at all"
+
+    def _names(self, context: Context) -> Sequence:
+        if (names := context.known.get(self.by)) is None:
             raise ConfigError(f"this calibration has a cut per {self.by}: say the {self.by} of every query, or null "
                               "where it is unknown")
-        named = np.array(["" if name is None else str(name) for name in names], dtype=str)
-        return GroupCalibration(self.own, self.pooled, self.fell_back, self.floor).cut_of(named)
+        return names
 
     def expected(self, m: int) -> None:
         """A law is known within each group, not for the mixture of them."""
@@ -85,6 +100,7 @@ class ByWeight:
     """
 
     kind: ClassVar[str] = "weight"
+    only: ClassVar[str] = ""
     method: str
     alpha: float
     delta: None
@@ -131,6 +147,10 @@ class ByWeight:
         found = WeightedCalibration(np.array(self.served), np.array(self.weights), self.alpha)
         return np.minimum(found.cut_of(self.weights_of(context)), EVERYTHING)
 
+    def promised(self, context: Context) -> np.ndarray:
+        """Return for which queries anything is promised (n,) bool: for all, on average over the new traffic."""
+        return np.ones(context.n, dtype=bool)
+
     def expected(self, m: int) -> None:
         """The observed risk on test rows is that of the old traffic: the promise is for the new."""
 
@@ -152,6 +172,7 @@ class Online:
     """
 
     kind: ClassVar[str] = "online"
+    only: ClassVar[str] = "there is a promise only for a query decided alone, once the loss of the one before is seen"
     method: str
     alpha: float
     delta: None
@@ -179,6 +200,13 @@ class Online:
     def cut_of(self, context: Context) -> np.ndarray:
         """Return the cut of the next query, for each (n,): it moves only by `observe`."""
         return np.full(context.n, self.cut)
+
+    def promised(self, context: Context) -> np.ndarray:
+        """Return whether a query is the next of the stream (n,) bool: it is if it is decided alone.
+
+        Of several decided together none is: the cut must move with the loss of each before the next is served.
+        """
+        return np.full(context.n, context.n == 1)
 
     def observe(self, loss: float) -> "Online":
         """Return the calibration after a query was served at `cut` with this loss, or `racer.online.loss_estimate`."""

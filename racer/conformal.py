@@ -20,14 +20,14 @@ import numpy as np
 from scipy import special
 
 from racer.bounds import beta_binomial_cdf, binomial_upper
-from racer.context import Context
+from racer.context import OneCut
 from racer.errors import ConfigError, Infeasible
 
 METHODS = ("crc", "pac")
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(OneCut):
     """A cut and the promise it keeps: at most `allowed` of `n` calibration queries are unserved at `cut`.
 
     `bound` <= alpha is what the method attains: (unserved + 1) / (n + 1) under `crc`, the Clopper-Pearson
@@ -43,10 +43,6 @@ class Calibration:
     allowed: int
     unserved: int
     bound: float
-
-    def cut_of(self, context: Context) -> np.ndarray:
-        """Return the cut of each query (n,): one for all."""
-        return np.full(context.n, self.cut)
 
     def expected(self, m: int) -> dict[str, float]:
         """Return where the observed risk on `m` new queries should lie: `observed_band`."""

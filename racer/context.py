@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
@@ -20,6 +21,21 @@ class Context:
     n: int
     known: dict[str, Sequence] = field(default_factory=dict)
     features: np.ndarray | None = None
+
+
+class OneCut:
+    """A calibration with one `cut` for all queries, whose promise is for each of them."""
+
+    only: ClassVar[str] = ""
+    cut: float
+
+    def cut_of(self, context: Context) -> np.ndarray:
+        """Return the cut of each query (n,): one for all."""
+        return np.full(context.n, self.cut)
+
+    def promised(self, context: Context) -> np.ndarray:
+        """Return for which queries anything is promised (n,) bool: for all."""
+        return np.ones(context.n, dtype=bool)
 
 
 def features(probabilities: np.ndarray) -> np.ndarray:

@@ -20,7 +20,9 @@ class Decision:
     (M+1,) are the router's, in the order of the pool, the null last. `null_admitted`: the null is in the
     set. `expected_cost` is USD: what the members are expected to cost for this query, or their mean cost on the train
     split under `sets.costs=mean`; None where prices are unknown.
-    `certified`: the calibration was made for this router; if not, nothing is promised. `spares` are the models that
+    `certified`: the calibration was made for this router and promises something for this query; if not, nothing is
+    promised. A calibration by group promises nothing for a group without a cut of its own, an online one nothing for
+    queries decided together (`promised` in `racer.calibrations`). `spares` are the models that
     come next, best first: who takes the place of a member that fails. A set with its spares keeps `sets.max_cost`.
     """
 
@@ -37,22 +39,24 @@ def decide(estimate: Estimate, artifact: Artifact, known: dict[str, Sequence] | 
            certified: bool = True) -> list[Decision]:
     """Return the decision for each query, from what the router says of them.
 
-    `known` holds what else the cut may depend on, (n,) by name: `task`, `group`, `weight`.
+    `known` holds what else the cut may depend on, (n,) by name: `task`, `group`, `weight`. `certified`: the calibration
+    was made for this router.
     """
     estimate = artifact.rule.estimate(estimate)
     probabilities = estimate.probabilities(artifact.rule.null)
     s = artifact.rule.distance(probabilities, estimate.joint, estimate.cost)
-    cuts = artifact.calibration.cut_of(Context(len(s), known or {}, features(probabilities)))
-    chosen = select(s, cuts)  # (n, M+1)
+    context = Context(len(s), known or {}, features(probabilities))
+    chosen = select(s, artifact.calibration.cut_of(context))  # (n, M+1)
+    sure = (artifact.calibration.promised(context) & certified).tolist()
     wide = s if artifact.rule.max_size is None else without_size(artifact.rule, estimate)
     order = np.argsort(wide[:, :-1], axis=1, kind="stable")
     prices = artifact.rule.prices_of(estimate.cost)
     costs = [None] * len(s) if prices is None else (chosen[:, :-1] * prices).sum(axis=1).tolist()
     decisions = []
-    for i, (p, row, cost) in enumerate(zip(probabilities, chosen, costs, strict=True)):
+    for i, (p, row, cost, stands) in enumerate(zip(probabilities, chosen, costs, sure, strict=True)):
         members = tuple(artifact.models[m] for m in order[i] if row[m])
         spares = tuple(artifact.models[m] for m in order[i] if not row[m] and wide[i, m] < np.inf)
-        decisions.append(Decision(members, not members, p, bool(row[-1]), cost, certified, spares))
+        decisions.append(Decision(members, not members, p, bool(row[-1]), cost, stands, spares))
     return decisions
 
 

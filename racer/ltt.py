@@ -15,7 +15,7 @@ import numpy as np
 from racer import bounded, testing
 from racer.bounded import shown
 from racer.bounds import chernoff_n, upper
-from racer.context import Context
+from racer.context import OneCut
 from racer.errors import Infeasible
 from racer.losses import Truth
 from racer.problem import Problem, reference_of, truth_of
@@ -26,7 +26,7 @@ from racer.steps import Steps, steps
 
 
 @dataclass(frozen=True)
-class CertifiedCalibration:
+class CertifiedCalibration(OneCut):
     """The deployed configuration: `cut`, and at most `size` models (None: any number), one of `certified` of `tested`.
 
     `risks` holds, for each promised risk, its loss, alpha, the mean loss on `n` calibration rows and its own
@@ -48,9 +48,6 @@ class CertifiedCalibration:
     tested: int
     certified: int
     objective: float
-
-    def cut_of(self, context: Context) -> np.ndarray:
-        return np.full(context.n, self.cut)
 
     def expected(self, m: int) -> None:
         """The cut is chosen among many: no law of its observed risk is known."""

@@ -155,6 +155,8 @@ def decisions(texts: list[str], found: list[Decision], artifact: Artifact, train
         cost = "" if decision.expected_cost is None else f", about {decision.expected_cost:.6f} USD"
         uncertified = "" if decision.certified else " (uncertified: nothing is promised)"
         out.print(f"  ask: {names}{cost}{uncertified}", highlight=False, markup=False)
+        if not decision.certified and artifact.calibration.only:
+            out.print(f"  {artifact.calibration.only}", highlight=False, markup=False)
         grid = Table("model", "probability of being right", "in the set", box=None, padding=(0, 2))
         for name, p in zip(artifact.models, decision.probabilities, strict=False):
             grid.add_row(escape(name), f"{p:.3f}", "yes" if name in decision.members else "")

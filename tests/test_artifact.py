@@ -202,10 +202,26 @@ def test_every_kind_keeps_every_bit_and_answers_the_same_questions(calibration, 
     context = Context(3, known, np.array([[0.1], [0.2], [0.9]]))
     cuts = back.cut_of(context)
     assert cuts.shape == (3,) and (cuts == calibration.cut_of(context)).all() and not np.isnan(cuts).any()
+    promised = back.promised(context)
+    assert promised.tolist() == {"group": [True, False, True], "online": [False] * 3}.get(back.kind, [True] * 3)
     for i in range(3):  # one row alone
         alone = Context(1, {k: v[i:i + 1] for k, v in known.items()}, context.features[i:i + 1])
         assert back.cut_of(alone)[0] == cuts[i]
+        assert back.promised(alone).tolist() == [back.kind == "online" or promised[i]]
+    nobody = Context(0, {name: [] for name in known}, context.features[:0])
+    assert (back.promised(nobody).shape, back.promised(nobody).dtype) == ((0,), np.dtype(bool))
+    assert (back.only == "") == promised.all()
     assert back.lines() and all(isinstance(line, str) for line in back.lines())
     assert back.expected(10) is None or 0 <= back.expected(10)["low"] <= back.expected(10)["high"] <= 1
     assert {"method", "alpha", "delta", "n", "bound", "kind"} <= set(dir(back)) and 0 < back.bound < 1
     json.loads((tmp_path / "c.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+
+
+@pytest.mark.parametrize("floor", [False, True])
+def test_by_group_nothing_is_promised_where_the_group_has_no_cut_of_its_own(floor):
+    served, groups = np.linspace(0, 1, 200), np.repeat(["", "a", "rare"], [75, 120, 5])
+    by_group = ByGroup.of(calibrate_groups(served, groups, 0.2, floor=floor), "task")
+    asked = ["a", "", None, "rare", "A", "a "]
+    assert by_group.promised(Context(6, {"task": asked})).tolist() == [True, True, False, False, False, False]
+    with pytest.raises(ConfigError, match="say the task of every query"):
+        by_group.promised(Context(6))

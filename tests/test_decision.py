@@ -7,13 +7,16 @@ import pytest
 
 from racer.artifact import Artifact
 from racer.bounded import EVERYTHING
+from racer.calibrations import ByGroup, Online
 from racer.certificate import Certificate
 from racer.config import RiskConfig
-from racer.conformal import Calibration
+from racer.conformal import Calibration, calibrate
 from racer.consult import Consultation, Form
 from racer.decision import decide
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.group import calibrate_groups
+from racer.online import online_level
 from racer.policy import Policy, Track
 from racer.risk import Risk
 from racer.rule import SetRule
@@ -47,6 +50,19 @@ def test_a_set_with_its_spares_keeps_the_limit_on_cost():
     found = decision(max_cost=6.0, max_size=1)  # b and d cost 6, then c is too dear
     assert found.members == ("b",) and found.spares == ("d",)
     assert decision(max_cost=1.5).members == () and decision(max_cost=1.5).spares == ()
+
+
+@pytest.mark.parametrize("for_this_router", [True, False])
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("count", [True] * 4), ("group", [True, False, False, False]), ("online", [False] * 4)])
+def test_a_decision_is_certified_where_the_calibration_promises_anything(kind, expected, for_this_router):
+    served, groups = np.linspace(0, 1, 100), np.repeat(["logic", "rare"], [95, 5])
+    calibration = {"count": calibrate(served, 0.2), "online": Online.of(online_level(served, 0.2, 0.01)),
+                   "group": ByGroup.of(calibrate_groups(served, groups, 0.2), "task")}[kind]
+    artifact = Artifact(RULE, Risk.of(asdict(RiskConfig())), calibration, MODELS, {})
+    known = {"task": ["logic", "rare", "lgoic", None]}
+    found = [d.certified for d in decide(Estimate(np.repeat(P, 4, axis=0)), artifact, known, for_this_router)]
+    assert found == [one and for_this_router for one in expected] and all(type(one) is bool for one in found)
 
 
 def consultation(calling="parallel", only=None, size=2, threshold=0.0):

@@ -117,11 +117,14 @@ def test_several_risks_groups_and_a_stream_from_the_shell(run, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"query": "2+2?", "task": "logic"}\n{"query": "2+2?"}\n')
     script("route", f"run={run}", "input=in.jsonl", "output=out.jsonl", cwd=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [line["certified"] for line in lines] == [True, True]
+    assert [line["certified"] for line in lines] == [True, False]
     assert "logic" in script("evaluate", f"run={run}", cwd=tmp_path)
     said = script("route", f"run={run}", "query=2+2?", cwd=tmp_path, fails=True)
     assert "say the task of every query" in said
-    assert "ask:" in script("route", f"run={run}", "query=2+2?", "task=logic", cwd=tmp_path)
+    for task, sure in (("logic", True), ("lgoic", False)):
+        printed = script("route", f"run={run}", "query=2+2?", f"task={task}", cwd=tmp_path)
+        assert "ask:" in printed and ("nothing is promised" not in printed) == sure
+        assert ("there is a promise only for task " in printed) != sure and ("logic" in printed) != sure
 
 
 def test_a_plan_is_made_from_a_table_alone(tmp_path):
