@@ -1,24 +1,36 @@
 """What the scripts share: errors a person can read, the folder of a run, settings of later stages."""
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from racer.config import Config, plain, register
 from racer.errors import ConfigError, RacerError
 
 POST_HOC = ("sets", "risk")  # sections that a later stage may change
 CHOSEN = ("sets.family", "sets.cost_power", "sets.null_cost")  # what sets.choose takes into its own hands
+NO_PLACE = {  # by error number: what is wrong with a path, and what to do
+    errno.EEXIST: "is a file, where a folder is needed: give another path, or move it away",
+    errno.ENOTDIR: "leads through a file, where a folder is needed: give another path, or move that file away",
+    errno.EISDIR: "is a folder, where a file is needed: give another path, or move it away",
+    errno.EACCES: "may not be read or written by you: give another path, or change its rights",
+    errno.EPERM: "may not be read or written by you: give another path, or change its rights",
+    errno.EROFS: "lies where nothing can be written: give another path",
+    errno.ENOSPC: "cannot be written, there is no space left: make room, or give a path on another disk"}
 WHERE = ("run_dir", "cache_dir", "tracking", "data.path")  # where things are: free to differ
 
 
@@ -30,6 +42,12 @@ def clear_errors():
         yield
     except (RacerError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {_words(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        path = error.filename2 or error.filename or ("the output" if error.errno == errno.ENOSPC else None)
+        if error.errno not in NO_PLACE or path is None:  # of no path that a user gave: a bug
+            raise
+        print(f"error: {path} {NO_PLACE[error.errno]}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -56,10 +74,44 @@ def _words(error: Exception) -> str:
     """The message; where Hydra wraps another error, the reason of that one."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}=... is missing: give it on the command line"
+    if isinstance(error, MissingConfigException) and error.options:
+        return _no_choice(error)
     reason = error.__cause__
+    for found in (error, reason):
+        if isinstance(found, ConfigAttributeError | ConfigKeyError) and is_dataclass(found.object_type):
+            return f"{_no_setting(str(found.full_key), found.object_type)} (settings: racer/config.py)"
     if isinstance(error, HydraException) and reason is not None:
         return f"{str(error).splitlines()[0]} {str(reason).splitlines()[0]} (settings: racer/config.py)"
     return str(error)
+
+
+def _no_setting(key: str, section: type) -> str:
+    """What to say of a dotted key that its section, a dataclass, does not have: the nearest ones, else all."""
+    prefix = key.rpartition(".")[0]
+    known = [f"{prefix}.{name}" if prefix else name for name in _keys(section)]
+    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = [ends[end] for end in get_close_matches(key.rpartition(".")[2], ends)]
+    if near:
+        return f"there is no setting {key}: did you mean {' or '.join(near)}?"
+    return f"there is no setting {key}, expected one of {', '.join(n for n in known if n.count('.') == key.count('.'))}"
+
+
+def _keys(section: type) -> list[str]:
+    """Return the settings of a section by dotted key, those of its own sections too."""
+    found = []
+    for field in fields(section):
+        below = _keys(field.type) if is_dataclass(field.type) else []
+        found += [field.name, *(f"{field.name}.{name}" for name in below)]
+    return found
+
+
+def _no_choice(error: MissingConfigException) -> str:
+    """What to say of a preset that is not there."""
+    group = re.search(r"options in '(.+)'", str(error))[1]
+    name = error.missing_cfg_file.removeprefix(f"{group}/")
+    near = get_close_matches(name, error.options, 1)
+    return (f"there is no {group}={name}{f': did you mean {near[0]}?' if near else ','} "
+            f"{'The choices are' if near else 'expected one of'} {', '.join(error.options)}")
 
 
 def hush() -> None:

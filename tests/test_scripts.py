@@ -156,9 +156,15 @@ def test_a_plan_is_made_from_a_table_alone(tmp_path):
     (("route", "run=nowhere", "query=hello", "output=no/such/out.jsonl"), "its folder does not exist"),
     (("prepare", "out=x", "data.path=nowhere.csv"), "no such file or folder"),
     (("push", "run=nowhere", "repo=acme/x"), "no router in nowhere"),
+    (("train", "-m", "risk.aplha=0.1,0.2"), "did you mean risk.alpha?"),
+    (("train", *SMALL, "run_dir=file"), "file is a file, where a folder is needed"),
+    (("train", *SMALL, "run_dir=file/run"), "file/run leads through a file"),
+    (("train", *SMALL, "run_dir=run", "cache_dir=file"), "file/encoders leads through a file"),
+    (("prepare", "data.n=300", "out=file"), "file is a file, where a folder is needed"),
 ])
 def test_mistakes_are_one_clear_line(arguments, says, tmp_path, monkeypatch):
     monkeypatch.delenv("RACER_DATA", raising=False)
+    (tmp_path / "file").touch()
     said = script(*arguments, cwd=tmp_path, fails=True)
     assert says in said and said.startswith("error: ")
 
