@@ -312,10 +312,15 @@ class PushConfig:
     """`scripts/push.py`."""
 
     run: str = "???"  # the folder of a run
-    repo: str = "???"  # OWNER/NAME on the Hugging Face hub
+    repo: str | None = None  # OWNER/NAME on the Hugging Face hub; with `folder` only what its card calls it
     folder: str | None = None  # write everything there, card included, and put nothing on the hub
     private: bool = True  # of a repository that is made: only its owner sees it
     revision: str | None = None  # a branch other than main
+
+    def __post_init__(self):
+        if self.repo is None and self.folder is None:
+            raise ConfigError("repo=... is missing: give repo=OWNER/NAME on the Hugging Face hub, or folder=DIR to "
+                              "write there what would be put on it")
 
 
 @dataclass

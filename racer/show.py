@@ -1,6 +1,8 @@
 """What a run says on the terminal: tables a person can read."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,18 @@ def report(result: dict, figures: list[Path]) -> None:
         out.print(_groups(result))
     for path in figures:
         out.print(f"figure: {path}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def removals(stale: list[Path], run: Path) -> Iterator[None]:
+    """Print which of the `stale` files are no more afterwards, also where it fails, and how they are made again."""
+    try:
+        yield
+    finally:
+        if gone := [str(path) for path in stale if not path.exists()]:
+            console().print(f"removed, of the calibration before: {', '.join(gone)}\nonce calibrated, the report and "
+                            f"its figures are made again by: python scripts/evaluate.py run={run}", highlight=False,
+                            markup=False, soft_wrap=True)
 
 
 def calibration(artifact: Artifact, path: Path) -> None:

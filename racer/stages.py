@@ -129,9 +129,16 @@ def clear_answers(run: Path) -> None:
 
 def clear(run: Path) -> None:
     """Remove calibration, report and figures: what a new calibration makes untrue."""
-    for name in ("calibration.json", "report.json"):
-        (run / name).unlink(missing_ok=True)
-    shutil.rmtree(run / "figures", ignore_errors=True)
+    for path in stale(run):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def stale(run: Path) -> list[Path]:
+    """Return what `clear` would remove."""
+    return [path for name in ("calibration.json", "report.json", "figures") if (path := run / name).exists()]
 
 
 def save_config(run: Path, **sections) -> None:

@@ -21,7 +21,8 @@ def main(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig):
     run = Path(cfg.run)
     settings, _ = cli.stage_settings(cfg, run)
-    artifact = stages.calibrate_run(run, settings.sets, settings.risk)
+    with show.removals(stages.stale(run), run):
+        artifact = stages.calibrate_run(run, settings.sets, settings.risk)
     stages.save_config(run, **asdict(settings))
     return artifact, run
 
@@ -29,7 +30,8 @@ def _run(cfg: DictConfig):
 def _foreign(cfg: DictConfig):
     settings = config.plain(cfg)
     run = Path(settings.run_dir)
-    artifact = stages.calibrate_run(run, settings.sets, settings.risk, Path(settings.scores))
+    with show.removals(stages.stale(run), run):
+        artifact = stages.calibrate_run(run, settings.sets, settings.risk, Path(settings.scores))
     stages.save_config(run, run_dir=settings.run_dir, sets=asdict(settings.sets), risk=asdict(settings.risk))
     return artifact, run
 

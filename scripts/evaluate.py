@@ -16,10 +16,11 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError("run=DIR is missing: give the folder of a calibrated run, and no scores=")
     run = Path(cfg.run)
     settings, changed = cli.stage_settings(cfg, run)
-    if changed:
-        stages.calibrate_run(run, settings.sets, settings.risk)
-        stages.save_config(run, **asdict(settings))
-    evaluation = stages.evaluate_run(run)
+    with show.removals(stages.stale(run), run):
+        if changed:
+            stages.calibrate_run(run, settings.sets, settings.risk)
+            stages.save_config(run, **asdict(settings))
+        evaluation = stages.evaluate_run(run)
     show.report(evaluation.report, evaluation.figures)
 
 

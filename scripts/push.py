@@ -1,5 +1,5 @@
 """Put a run on the Hugging Face hub with its model card: `python scripts/push.py run=DIR repo=OWNER/NAME`.
-`folder=DIR` writes to a folder what would be put there."""
+`folder=DIR` instead, or beside it, writes to a folder what would be put there."""
 
 from omegaconf import DictConfig
 

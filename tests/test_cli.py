@@ -1,12 +1,14 @@
 """What a user can mend is one line that names it and the next step; a bug keeps its traceback."""
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import composed
 
-from racer import cli
+from racer import cli, show, stages
+from racer.errors import Infeasible
 from racer.files import write_json
 
 
@@ -63,3 +65,23 @@ def test_a_bug_keeps_its_traceback(error):
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+# ---------------------------------------------------------------- what a new calibration removes
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_removed_is_said_also_where_nothing_comes_in_its_place(fails, tmp_path, capsys):
+    for name in ("calibration.json", "report.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "figures").mkdir()
+    with suppress(Infeasible), show.removals(stages.stale(tmp_path), tmp_path):
+        stages.clear(tmp_path)
+        if fails:
+            raise Infeasible("no", n=1, needed=2, reachable=0.5)
+        (tmp_path / "calibration.json").touch()
+    printed = capsys.readouterr().out
+    assert (f"{tmp_path}/calibration.json" in printed) == fails and f"{tmp_path}/figures\n" in printed
+    with show.removals(stages.stale(tmp_path), tmp_path):
+        pass
+    assert capsys.readouterr().out == "" and len(stages.stale(tmp_path)) == (not fails)

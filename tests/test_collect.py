@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from upstream import Answer, Upstream, completion, cut_off, fails, says, token, with_logprobs
@@ -264,7 +267,11 @@ def test_a_program_is_judged_as_a_module_and_its_tests_as_the_script(box, progra
 
 @pytest.mark.parametrize("bad, says", [
     ("{", "line 2: not JSON"), ([1], "line 2: expected an object"), ('{"id": 1, "id": 2}', "line 2: not JSON"),
-    (dict(LINES[1], id="a"), "line 2: the id 'a' already stands in line 1"), (dict(LINES[1], query=" "), "query is"),
+    (dict(LINES[1], id="a"), "line 2: the id 'a' already stands in line 1"),
+    (dict(LINES[1], query=" "), "query is empty"),
+    ({"id": "b", "reference": "5", "grader": "numeric"}, "query is missing"), (dict(LINES[1], id=None), "id is empty"),
+    (dict(LINES[1], query=5), "query is a number (5), expected a text"),
+    (dict(LINES[1], id=True), "id is true or false (true), expected a text"),
     (dict(LINES[1], grader="guess"), "grader is 'guess', expected one of exact, numeric"),
     (dict(LINES[1], reference="many"), "reference is 'many', expected a number"),
     (dict(LINES[1], reference="3/0"), "reference is '3/0', expected a number"),
@@ -272,13 +279,14 @@ def test_a_program_is_judged_as_a_module_and_its_tests_as_the_script(box, progra
     (dict(LINES[1], reference="nan"), "expected a number"),
     (dict(LINES[2], reference="BC"), "expected one letter"), (dict(LINES[3], reference="("), "regular expression"),
     (dict(LINES[3], grader="python", reference="assert ("), "Python tests"), (dict(LINES[1], reference=None), "needs"),
-    (dict(LINES[1], weight=1), "unknown field weight"), (dict(LINES[1], query=["x"]), "query is"),
+    (dict(LINES[1], weight=1), "unknown field weight"), (dict(LINES[1], query=["x"]), 'query is a list (["x"])'),
     (dict(LINES[1], query="\ud800"), "half a character")])
 def test_a_bad_line_is_named_before_anything_is_asked(tmp_path, bad, says):
     with Upstream({}) as up:
         pool(tmp_path, up)
         path = lines(tmp_path, LINES[0], bad if isinstance(bad, str) else json.dumps(bad))
-        with pytest.raises(TableError, match=f"{path}, line 2: .*{says.removeprefix('line 2: ')}".replace("(", r"\(")):
+        what = re.escape(says.removeprefix("line 2: "))
+        with pytest.raises(TableError, match=f"{re.escape(str(path))}, line 2: .*{what}"):
             run.collect(settings(tmp_path))
     assert not up.calls and not (tmp_path / "out").exists()
 
@@ -288,6 +296,26 @@ def test_numbers_may_stand_as_numbers_and_a_judge_needs_no_reference(tmp_path):
                                                                                          grader="judge"))
     first, second = queries.read(path)
     assert (first.id, first.reference, first.task, second.reference) == ("7", "2", "all", "")
+
+
+def test_a_file_that_is_no_jsonl_is_told_what_is_expected(tmp_path):
+    pq.write_table(pa.table({"query": ["capital?"] * 9, "id": list(range(250, 259))}), tmp_path / "q.parquet")
+    with pytest.raises(TableError, match=r"q\.parquet: not text in UTF-8 .*expected JSONL.* id, query, reference"):
+        queries.read(tmp_path / "q.parquet")
+
+
+@pytest.mark.parametrize("grader", ["exact", "judge"])
+@pytest.mark.parametrize(("given", "says"), [
+    ({"judge": "commis"}, "judge=commis is no entry of the pool, which has x, y; as a pool file: pool=commis is nei"),
+    ({"judge": "x", "judge_prompt": "nofile"}, "judge_prompt=nofile is no file"),
+    ({"judge_prompt": "nofile"}, "judge_prompt=nofile is no file")])
+def test_a_judge_and_its_prompt_are_checked_even_if_no_query_needs_them(grader, given, says, tmp_path):
+    with Upstream({}) as up:
+        pool(tmp_path, up)
+        lines(tmp_path, dict(LINES[0], grader=grader))
+        with pytest.raises(ConfigError, match=says):
+            run.collect(settings(tmp_path, **given))
+    assert not up.calls and not (tmp_path / "out").exists()
 
 
 def test_who_judges_must_be_said(tmp_path):

@@ -68,13 +68,18 @@ def test_later_stages_redo_their_part_without_torch(run, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not for later stages')")
     blocked = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     old = read(run / "calibration.json")
-    script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=joint", cwd=tmp_path, **blocked)
+    (run / "figures").mkdir(exist_ok=True)
+    printed = script("calibrate", f"run={run}", "risk.alpha=0.2", "sets.null=joint", cwd=tmp_path, **blocked)
+    assert f"removed, of the calibration before: {run}/report.json, {run}/figures\n" in printed
+    assert f"python scripts/evaluate.py run={run}\n" in printed
     new = read(run / "calibration.json")
     assert (new["alpha"], new["null"], new["family"]) == (0.2, "joint", old["family"])
     assert not (run / "report.json").exists() and not (run / "figures").exists()  # they told of another calibration
-    assert "pac" in script("evaluate", f"run={run}", cwd=tmp_path, **blocked)
+    printed = script("evaluate", f"run={run}", cwd=tmp_path, **blocked)
+    assert "pac" in printed and "removed" not in printed
     assert read(run / "report.json")["alpha"] == 0.2 and len(list((run / "figures").glob("*.png"))) == 4
-    script("evaluate", f"run={run}", "risk.alpha=0.3", cwd=tmp_path, **blocked)  # keeps the null chosen before
+    printed = script("evaluate", f"run={run}", "risk.alpha=0.3", cwd=tmp_path, **blocked)  # keeps the null chosen
+    assert "removed" not in printed  # all is there again
     assert (read(run / "report.json")["alpha"], read(run / "report.json")["null"]) == (0.3, "joint")
 
 
@@ -156,6 +161,7 @@ def test_a_plan_is_made_from_a_table_alone(tmp_path):
     (("route", "run=nowhere", "query=hello", "output=no/such/out.jsonl"), "its folder does not exist"),
     (("prepare", "out=x", "data.path=nowhere.csv"), "no such file or folder"),
     (("push", "run=nowhere", "repo=acme/x"), "no router in nowhere"),
+    (("push", "run=nowhere"), "give repo=OWNER/NAME on the Hugging Face hub, or folder=DIR"),
     (("train", "-m", "risk.aplha=0.1,0.2"), "did you mean risk.alpha?"),
     (("train", *SMALL, "run_dir=file"), "file is a file, where a folder is needed"),
     (("train", *SMALL, "run_dir=file/run"), "file/run leads through a file"),
@@ -197,6 +203,8 @@ def test_push_writes_to_a_folder_what_would_be_put_on_the_hub(run, tmp_path):
     script("push", f"run={run}", "repo=acme/kitchen", "folder=out", cwd=tmp_path)
     assert 'load("acme/kitchen")' in (tmp_path / "out" / "README.md").read_text()
     assert read(tmp_path / "out" / "calibration.json") == read(run / "calibration.json")
+    script("push", f"run={run}", "folder=alone", cwd=tmp_path)
+    assert 'load("alone")' in (tmp_path / "alone" / "README.md").read_text()
 
 
 def test_prepare_writes_a_table_that_trains(tmp_path):

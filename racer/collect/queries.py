@@ -13,6 +13,7 @@ from racer.errors import ConfigError, TableError
 from racer.rows import DECODER
 
 FIELDS = ("id", "query", "reference", "task", "grader")
+KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def read(path: str | Path) -> list[Query]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise TableError(f"{path}: not text in UTF-8 ({error}): save the file as UTF-8") from None
+        raise TableError(f"{path}: not text in UTF-8 ({error}); expected JSONL in UTF-8, one object with "
+                         f"{', '.join(FIELDS)} a line: convert or save it so") from None
     found: dict[str, tuple[int, Query]] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -67,7 +69,8 @@ def _query(record: dict, where: str) -> Query:
     texts = {name: _text(record, name, where) for name in FIELDS}
     for name in ("id", "query", "grader"):
         if not texts[name].strip():
-            raise TableError(f"{where}: {name} is missing or empty: fill it in, or remove the line")
+            what = "empty" if name in record else "missing"
+            raise TableError(f"{where}: {name} is {what}: fill it in, or remove the line")
     query = Query(**texts | {"task": texts["task"].strip() or NO_TASK})
     if query.grader not in GRADERS:
         raise TableError(f"{where}: grader is {query.grader!r}, expected one of {', '.join(GRADERS)}")
@@ -82,7 +85,7 @@ def _text(record: dict, name: str, where: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | list | dict) or (name in ("query", "task", "grader") and not isinstance(value, str)):
-        raise TableError(f"{where}: {name} is {str(value)[:60]!r} ({type(value).__name__}), expected a text")
+        raise TableError(f"{where}: {name} is {KINDS[type(value)]} ({json.dumps(value)[:60]}), expected a text")
     text = value if isinstance(value, str) else json.dumps(value)
     try:
         text.encode()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from racer import prompts
 from racer.collect import estimate, journal, queries, result
 from racer.collect.asking import Asked
 from racer.collect.collector import Collected, Collector
 from racer.collect.grading import Graders
 from racer.collect.journal import Journal
-from racer.collect.judge import Judge
+from racer.collect.judge import PLACES, Judge
 from racer.collect.queries import Query
 from racer.collect.sandbox import Sandbox
 from racer.config import CollectConfig
@@ -46,12 +47,29 @@ def collect(settings: CollectConfig) -> bool:
 
 
 def _judge(settings: CollectConfig, asked: list[Query], pool: list[Endpoint]) -> Judge | None:
-    if not any(query.grader == "judge" for query in asked):
-        return None
-    if settings.judge is None:
+    """Return who judges, None where no query needs it; a judge or a prompt that is given is checked all the same."""
+    needed = any(query.grader == "judge" for query in asked)
+    if settings.judge is not None:
+        _check_judge(settings.judge, pool)
+        judge = Judge.of(settings.judge, settings.judge_prompt, pool)
+        return judge if needed else None
+    if settings.judge_prompt is not None:
+        prompts.read("judge_prompt", settings.judge_prompt, "judge.txt", PLACES)
+    if needed:
         raise ConfigError(f"{settings.queries} has queries with the grader judge: say who judges by judge=NAME, an "
                           "entry of the pool, or judge=FILE.yaml, a pool file with one entry")
-    return Judge.of(settings.judge, settings.judge_prompt, pool)
+    return None
+
+
+def _check_judge(judge: str, pool: list[Endpoint]) -> None:
+    """Raise `ConfigError` if the judge is neither an entry of the pool nor a pool file."""
+    names = [one.name for one in pool]
+    if judge not in names:
+        try:
+            read(judge)
+        except ConfigError as error:
+            raise ConfigError(f"judge={judge} is no entry of the pool, which has {', '.join(names)}; as a pool file: "
+                              f"{error}") from None
 
 
 def _sandbox(settings: CollectConfig, asked: list[Query]) -> Sandbox:
