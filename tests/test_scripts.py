@@ -183,6 +183,14 @@ def test_route_takes_the_query_verbatim(run, tmp_path):
     assert read(tmp_path / "one.jsonl")["query"] == AWKWARD
 
 
+def test_a_finished_output_that_is_made_anew_is_said_to_be(run, tmp_path):
+    command = "route", f"run={run}", "query=2+2?", "output=one.jsonl"
+    assert script(*command, cwd=tmp_path).splitlines()[-1] == "written: one.jsonl"
+    first = (tmp_path / "one.jsonl").read_bytes()
+    assert script(*command, cwd=tmp_path).splitlines()[-1] == "written: one.jsonl, in place of the one that was there"
+    assert (tmp_path / "one.jsonl").read_bytes() == first
+
+
 def test_route_adds_decisions_to_the_lines_of_a_file(run, tmp_path):
     records = [{"query": "What is 7 times 8?", "id": "a"}, {"query": AWKWARD, "id": "b", "more": [1, None]}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
