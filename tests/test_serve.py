@@ -45,6 +45,7 @@ from racer.calibrations import Online
 from racer.certificate import Certificate
 from racer.config import ServeConfig
 from racer.consult import Consultation
+from racer.context import OneCut
 from racer.errors import ConfigError
 from racer.estimate import Estimate
 from racer.online import online_level
@@ -574,7 +575,7 @@ def test_what_a_cut_must_know_of_a_query_can_be_said(router):
     made = router.artifact.calibration
     by_task = with_sets(router)
 
-    class ByTask:
+    class ByTask(OneCut):
         def cut_of(self, context):
             if context.known.get("task") != ["easy"]:
                 raise ConfigError("say the task")
