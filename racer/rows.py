@@ -207,7 +207,7 @@ DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_c
 def _text(value, where: str) -> str:
     """Return the value if it is a text that can be routed."""
     if not isinstance(value, str) or not value.strip():
-        raise TableError(f"{where}: expected a `query` that is a text and not empty, got {str(value)[:80]!r}")
+        raise TableError(f"{where}: expected a `query` that is a text and not empty, got {repr(value)[:80]}")
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -41,13 +41,14 @@ from upstream import (
 
 from racer import Router
 from racer.bounded import EVERYTHING
-from racer.calibrations import Online
+from racer.calibrations import ByGroup, Online
 from racer.certificate import Certificate
 from racer.config import ServeConfig
 from racer.consult import Consultation
 from racer.context import OneCut
 from racer.errors import ConfigError
 from racer.estimate import Estimate
+from racer.group import calibrate_groups
 from racer.online import online_level
 from racer.policy import Policy, Track
 from racer.pool import Cache, Ledger
@@ -1205,6 +1206,17 @@ def test_a_cut_that_must_move_with_the_losses_promises_nothing_where_it_stands_s
     with Upstream(all_say(router)) as up, Serving(moving, up) as serving:
         assert not serving.ask(QUERY).racer["promise_stands"]
         assert not post(serving, {"query": QUERY}, "/v1/route").json()["certified"]
+
+
+def test_a_query_of_a_group_without_a_cut_of_its_own_is_under_no_promise(router):
+    grouped = with_sets(router, EVERYTHING)
+    served, groups = np.linspace(0, 1, 100), np.repeat(["logic", "rare"], [95, 5])
+    found = ByGroup.of(calibrate_groups(served, groups, 0.2), "task")
+    grouped.artifact = replace(grouped.artifact, calibration=found)
+    with Upstream(all_say(router)) as up, Serving(grouped, up) as serving:
+        told = [serving.ask(QUERY, extra_body={"racer": {"task": task}}).racer for task in ("logic", "rare", "nope")]
+    assert [one["promise_stands"] for one in told] == [True, False, False]
+    assert [one.get("uncertified") for one in told] == [None, *["there is a promise only for task logic"] * 2]
 
 
 def test_log_probabilities_are_returned_to_who_asks_for_them(router, ranks):

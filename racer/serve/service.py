@@ -194,6 +194,8 @@ class Service:
         artifact, known = self.router.artifact, {"task": self.settings.task} | ask.known
         known = {name: [value] for name, value in known.items() if value is not None}
         [decision] = decide(own, artifact, known, uncertified is None)
+        if uncertified is None and not decision.certified:
+            uncertified = artifact.calibration.only
         return Plan(artifact.rule.estimate(own), artifact.rule.null, decision.spares, seconds, uncertified, decision)
 
     def _policy(self, ask: Ask, own: Estimate, seconds: float, uncertified: str | None) -> Plan:
