@@ -20,8 +20,9 @@ from racer.serve import render
 from racer.serve.guard import Guard, body_of, bug, log_bug, refusal
 from racer.serve.metrics import Metrics
 from racer.serve.outcome import Outcome
+from racer.serve.plan import Plan
 from racer.serve.request import Ask, Refused, check_name, parse, parse_json, parse_query
-from racer.serve.service import Plan, Service
+from racer.serve.service import Service
 
 log = logging.getLogger("racer.serve")
 HERE = "POST /v1/chat/completions and /v1/route, GET /v1/models, /health and /metrics"
@@ -31,14 +32,14 @@ def build(router, pool: Pool, settings: ServeConfig, token: str | None = None) -
     """Return the ASGI application; it closes the pool when it is shut down."""
     metrics = Metrics(pool.ledger)
     service = Service(router, pool, settings, metrics.count_calls)
-    for remark in service.remarks():
+    for remark in service.planner.remarks():
         log.warning(remark)
     routes = Routes(service, metrics)
 
     @asynccontextmanager
     async def lifespan(_):
         yield
-        service.close()
+        service.planner.close()
         await pool.close()
 
     async def refused(_, error: Refused) -> Response:  # a plain function would be run in a thread
@@ -135,7 +136,7 @@ class Routes:
     async def _plan(self, ask: Ask, end: float) -> Plan:
         if self.settings.log_prompts:
             log.info("query: %s", ask.text)
-        plan = await self.service.plan(ask, end)
+        plan = await self.service.planner.plan(ask, end)
         self.metrics.forward.observe(plan.forward)
         return plan
 
