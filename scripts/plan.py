@@ -1,6 +1,8 @@
 """Say what can be promised on a table, before anything is trained:
 `python scripts/plan.py data.path=ANY risk.alpha=0.05 [answer_error=0.1] [out=plan.json]`. Seconds, without torch."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from racer import cli, config, data, show
@@ -15,6 +17,7 @@ def main(cfg: DictConfig) -> None:
                   settings.data.right_at)
     show.plan(result)
     if settings.out is not None:
+        Path(settings.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(settings.out, result)
         print(f"written: {settings.out}")
 

@@ -133,11 +133,11 @@ def test_several_risks_groups_and_a_stream_from_the_shell(run, tmp_path):
 
 
 def test_a_plan_is_made_from_a_table_alone(tmp_path):
-    printed = script("plan", "data.n=600", "risk.alpha=0.05", "answer_error=0.2", "out=plan.json", cwd=tmp_path)
-    plan = read(tmp_path / "plan.json")
+    printed = script("plan", "data.n=600", "risk.alpha=0.05", "answer_error=0.2", "out=plans/plan.json", cwd=tmp_path)
+    plan = read(tmp_path / "plans" / "plan.json")
     assert (plan["alpha"], plan["answer_error"], plan["n"]["calibration"]) == (0.05, 0.2, plan["calibration"])
     assert "best single" in printed and "simulated" in printed
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.json"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["plan.json", "plans"]
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
