@@ -417,15 +417,15 @@ def test_a_verdict_that_did_not_come_is_asked_for_again_once_a_run_and_paid(tmp_
     assert set(cells(tmp_path).values()) == {0.0} and Counter(up.asked()) == {"x": 1, "y": 1, "judge": 3}
 
 
-def test_a_number_in_a_reply_that_was_cut_off_is_no_answer(tmp_path):
+def test_a_letter_at_the_end_of_a_reply_that_was_cut_off_is_no_answer(tmp_path):
     async def cut(body: dict, answer: Answer) -> None:
-        await answer.json(cut_off(completion("52 - 1 = 51, 51 - .5 = 0.5", body)))
-    with Upstream({"x": cut, "y": says("52 - 1 = 51, 51 - .5 = 0.5")}) as up:
+        await answer.json(cut_off(completion("The answer is B", body)))
+    with Upstream({"x": cut, "y": says("The answer is B")}) as up:
         pool(tmp_path, up, confidence="verbalised")
-        lines(tmp_path, LINES[1])
+        lines(tmp_path, LINES[2])
         assert run.collect(settings(tmp_path))
         assert run.collect(settings(tmp_path))
-    assert cells(tmp_path) == {("b", "x"): 0, ("b", "y"): 1} and Counter(up.asked()) == {"x": 1, "y": 2}
+    assert cells(tmp_path) == {("c", "x"): 0, ("c", "y"): 1} and Counter(up.asked()) == {"x": 1, "y": 2}
 
 
 def test_a_regular_expression_that_never_ends_leaves_the_outcome_missing(tmp_path, capsys):

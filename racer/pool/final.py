@@ -34,16 +34,15 @@ def final_answer(reply: str, kind: str, pattern: str | None = None, finish_reaso
     `text`: a line "Answer: ..."; else the whole reply.
     `code`: a fenced block; else the whole reply.
 
-    In a reply that was cut off, by its `finish_reason`, a number counts only if it was stated (boxed, after `####` or
-    "answer is") and something follows it, and a bare letter only if something follows, or the reply is that letter.
+    In a reply that was cut off, by its `finish_reason`, a bare letter counts only if something follows it, or the reply
+    is that letter: it may begin a word. Numbers count as they stand, for under a low limit most replies are cut off.
     """
     reply, cut = reply[-LONGEST:], finish_reason in CUT
     if pattern is not None:
         return _matched(reply, pattern)
-    reply = reply.lstrip() if cut else reply.strip()
     if kind == "choice":
-        return letter_in(reply, cut)
-    return (_number(reply, cut) if kind == "number" else {"text": _text, "code": _code}[kind](reply)) or None
+        return letter_in(reply.lstrip() if cut else reply.strip(), cut)
+    return {"number": _number, "text": _text, "code": _code}[kind](reply.strip()) or None
 
 
 def _matched(reply: str, pattern: str) -> str | None:
@@ -54,18 +53,16 @@ def _matched(reply: str, pattern: str) -> str | None:
     return (found[-1].strip() or None) if found else None
 
 
-def _number(reply: str, cut: bool) -> str | None:
+def _number(reply: str) -> str | None:
     reply = numerals.plain(reply)
     if boxed := numerals.BOXED.findall(reply):
         return " ".join(boxed[-1].split())
-    if not cut and (found := number_in(reply)) and UNIT.fullmatch(found[1]):
+    if (found := number_in(reply)) and UNIT.fullmatch(found[1]):
         return reply
-    end = len(reply.rstrip(".,")) if cut else len(reply) + 1  # "12." may be the beginning of 12.5
-    for rule in (HASHES, SAID_NUMBER):
-        if stated := [found[1] for found in rule.finditer(reply) if found.end(1) < end]:
-            return stated[-1].strip()
-    anywhere = [] if cut else ANY_NUMBER.findall(reply)
-    return anywhere[-1] if anywhere else None
+    for rule in (HASHES, SAID_NUMBER, ANY_NUMBER):
+        if said := rule.findall(reply):
+            return said[-1].strip()
+    return None
 
 
 def _text(reply: str) -> str:
