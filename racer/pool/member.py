@@ -94,15 +94,15 @@ class Member:
         if seconds <= 0:
             raise CallFailed("timeout", billed=False)
         body = _sendable(self.fitted(body))
-        key = Cache.key(self.endpoint.api_base, body)
-        if self.cache is not None and (kept := self.cache.get(key)) is not None:
+        key = None if self.cache is None else Cache.key(self.endpoint.api_base, body)
+        if key is not None and (kept := self.cache.get(key)) is not None:
             return self._reply(kept, body, cached=True)
         try:
             async with asyncio.timeout(min(seconds, self.endpoint.timeout)) as limit:
                 completion, reply = await self._tries(body, bill, limit.when())
         except TimeoutError:
             raise CallFailed("timeout") from None
-        if self.cache is not None and not reply.empty:
+        if key is not None and not reply.empty:
             self.cache.put(key, completion)
         return reply
 
